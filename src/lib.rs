@@ -1,0 +1,8 @@
+//! echostored: a TCP message recorder whose echo proves storage.
+//!
+//! The rooms, upper imports lower only: `cli`, `roles` → `supervisor`, `worker`, `writer`, `tools` → `ipc`, `store` →
+//! `protocol`, `config`, `log`, `sys`. Roles never import each other; `tests/layering.rs` holds this.
+pub mod config;
+pub mod protocol;
+pub mod store;
+pub mod tools;
