@@ -4,3 +4,5 @@
 
 pub mod ack;
 pub mod frame;
+pub mod framing;
+pub mod ids;
