@@ -2,6 +2,7 @@
 pub mod escape;
 pub mod names;
 pub mod parse;
+pub mod reader;
 pub mod record;
 pub mod schedule;
 pub mod stamp;

@@ -69,7 +69,7 @@ const BAD_TEXT: &[(&str, usize, &str)] = &[
 
 #[test]
 fn malformed_text_with_the_byte() {
-    for (line, at, what) in BAD_TEXT {
+    for &(line, at, what) in BAD_TEXT {
         assert_eq!(
             parse(Format::Text, line.as_bytes()),
             Err(Malformed { at, what }),
