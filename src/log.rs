@@ -28,7 +28,11 @@ pub fn write(level: Level, message: fmt::Arguments<'_>) {
     if level as u8 > LEVEL.load(Ordering::Relaxed) {
         return;
     }
-    let text: String = message.to_string().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let text: String = message
+        .to_string()
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
     let role = ROLE.get().map_or("echostored", String::as_str);
     let line = if journal() {
         format!("<{}>{role}: {text}\n", priority(level))
@@ -59,8 +63,11 @@ fn name(level: Level) -> &'static str {
 }
 
 fn time() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let time = chrono::DateTime::from_timestamp(i64::try_from(seconds).unwrap_or(0), 0).unwrap_or_default();
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let time = chrono::DateTime::from_timestamp(i64::try_from(seconds).unwrap_or(0), 0)
+        .unwrap_or_default();
     time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
@@ -68,8 +75,12 @@ fn time() -> String {
 fn journal() -> bool {
     static JOURNAL: OnceLock<bool> = OnceLock::new();
     *JOURNAL.get_or_init(|| {
-        let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
-        let Ok(stat) = crate::sys::file::stat(std::io::stderr().as_fd()) else { return false };
+        let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+            return false;
+        };
+        let Ok(stat) = crate::sys::file::stat(std::io::stderr().as_fd()) else {
+            return false;
+        };
         stream == format!("{}:{}", stat.st_dev, stat.st_ino)
     })
 }
@@ -88,7 +99,11 @@ impl Limiter {
 
     /// A limiter that has let nothing through yet.
     pub const fn new() -> Self {
-        Self { window: AtomicU64::new(0), lines: AtomicU64::new(0), held_back: AtomicU64::new(0) }
+        Self {
+            window: AtomicU64::new(0),
+            lines: AtomicU64::new(0),
+            held_back: AtomicU64::new(0),
+        }
     }
 
     /// Whether a line may be written at `now` (seconds of any clock), and how many were held back before it.

@@ -119,7 +119,11 @@ pub struct Held {
 
 /// What `role` keeps of all that is open.
 pub fn keep(role: Role, inventory: &[Held]) -> Vec<RawFd> {
-    inventory.iter().filter(|held| keeps(role, held.what).includes(held.own)).map(|held| held.fd).collect()
+    inventory
+        .iter()
+        .filter(|held| keeps(role, held.what).includes(held.own))
+        .map(|held| held.fd)
+        .collect()
 }
 
 /// The table's answer for one cell.
@@ -149,8 +153,13 @@ mod tests {
     #[test]
     fn a_worker_keeps_only_its_own_pipe_ends() {
         let held = |what, own, fd| Held { what, own, fd };
-        let inventory =
-            [held(DataWrite, true, 10), held(DataWrite, false, 11), held(DataRead, true, 12), held(Listener, false, 13), held(Lock, false, 14)];
+        let inventory = [
+            held(DataWrite, true, 10),
+            held(DataWrite, false, 11),
+            held(DataRead, true, 12),
+            held(Listener, false, 13),
+            held(Lock, false, 14),
+        ];
         assert_eq!(keep(Role::Worker, &inventory), [10, 13]);
         assert_eq!(keep(Role::Writer, &inventory), [12, 14]);
     }
@@ -158,7 +167,11 @@ mod tests {
     #[test]
     fn each_kind_has_one_row() {
         for (index, row) in TABLE.iter().enumerate() {
-            assert!(TABLE[index + 1..].iter().all(|other| other.0 != row.0), "{:?}", row.0);
+            assert!(
+                TABLE[index + 1..].iter().all(|other| other.0 != row.0),
+                "{:?}",
+                row.0
+            );
         }
     }
 }

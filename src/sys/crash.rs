@@ -52,19 +52,29 @@ mod armed {
             let text = std::env::var("ECHOSTORED_CRASH").ok()?;
             let (name, count) = text.split_once('@').unwrap_or((&text, "1"));
             let passages_left = AtomicU64::new(count.parse().ok()?);
-            Some(Plan { name: name.to_owned(), passages_left, once: std::env::var("ECHOSTORED_CRASH_ONCE").ok() })
+            Some(Plan {
+                name: name.to_owned(),
+                passages_left,
+                once: std::env::var("ECHOSTORED_CRASH_ONCE").ok(),
+            })
         })
         .as_ref()
     }
 
     pub fn strikes(name: &str) -> bool {
-        let Some(plan) = plan().filter(|plan| plan.name == name) else { return false };
+        let Some(plan) = plan().filter(|plan| plan.name == name) else {
+            return false;
+        };
         if plan.passages_left.fetch_sub(1, Ordering::Relaxed) != 1 {
             return false;
         }
         match &plan.once {
             None => true,
-            Some(path) => std::fs::OpenOptions::new().write(true).create_new(true).open(path).is_ok(),
+            Some(path) => std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(path)
+                .is_ok(),
         }
     }
 }

@@ -29,7 +29,14 @@ pub fn size(pipe: BorrowedFd<'_>) -> io::Result<usize> {
 /// 0: the pipe is empty and has no writer left.
 pub fn tee(source: BorrowedFd<'_>, sink: BorrowedFd<'_>, limit: usize) -> io::Result<usize> {
     // SAFETY: tee takes two descriptors and no memory; both are borrowed, hence open, for the whole call.
-    retry(|| unsafe { libc::tee(source.as_raw_fd(), sink.as_raw_fd(), limit, libc::SPLICE_F_NONBLOCK) })
+    retry(|| unsafe {
+        libc::tee(
+            source.as_raw_fd(),
+            sink.as_raw_fd(),
+            limit,
+            libc::SPLICE_F_NONBLOCK,
+        )
+    })
 }
 
 /// Takes exactly `count` bytes off the head of `source` into `null`, an open `/dev/null` (splice(2)).

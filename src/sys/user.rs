@@ -1,7 +1,8 @@
 //! Users and groups: looking them up, and becoming one for good or for a moment.
 use nix::errno::Errno;
 use nix::unistd::{
-    Gid, Group, Uid, User, getegid, geteuid, getgroups, initgroups, setegid, seteuid, setgroups, setresgid, setresuid,
+    Gid, Group, Uid, User, getegid, geteuid, getgroups, initgroups, setegid, seteuid, setgroups,
+    setresgid, setresuid,
 };
 use std::ffi::CString;
 use std::io;
@@ -21,7 +22,9 @@ impl Identity {
     /// Looks up a user, and a group if one is named (getpwnam(3), getgrnam(3)); a number is taken as an id of an entry.
     /// `Ok(None)`: no such user or group.
     pub fn find(user: &str, group: Option<&str>) -> io::Result<Option<Self>> {
-        let Some(user) = find_user(user)? else { return Ok(None) };
+        let Some(user) = find_user(user)? else {
+            return Ok(None);
+        };
         let gid = match group {
             None => user.gid,
             Some(group) => match find_group(group)? {
@@ -29,8 +32,13 @@ impl Identity {
                 None => return Ok(None),
             },
         };
-        let name = CString::new(user.name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(Some(Self { name, uid: user.uid, gid }))
+        let name =
+            CString::new(user.name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(Some(Self {
+            name,
+            uid: user.uid,
+            gid,
+        }))
     }
 
     /// Whether the process already is that user and group.
@@ -45,7 +53,9 @@ impl Identity {
         setresgid(self.gid, self.gid, self.gid)?;
         setresuid(self.uid, self.uid, self.uid)?;
         if !self.uid.is_root() && seteuid(Uid::from_raw(0)) != Err(Errno::EPERM) {
-            return Err(io::Error::other("the privileges of root could be taken back"));
+            return Err(io::Error::other(
+                "the privileges of root could be taken back",
+            ));
         }
         Ok(())
     }
@@ -94,5 +104,9 @@ pub fn effective_uid() -> u32 {
 
 /// Gives the file to `identity` (fchown(2)).
 pub fn give_to(file: impl std::os::fd::AsFd, identity: &Identity) -> io::Result<()> {
-    Ok(nix::unistd::fchown(file, Some(identity.uid), Some(identity.gid))?)
+    Ok(nix::unistd::fchown(
+        file,
+        Some(identity.uid),
+        Some(identity.gid),
+    )?)
 }
