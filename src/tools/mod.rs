@@ -1,1 +1,2 @@
-//! (to come)
+//! Programs for people.
+pub mod check;
