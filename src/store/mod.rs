@@ -1,1 +1,3 @@
-//! (to come)
+//! The store: names, formats and rotation of its files.
+pub mod names;
+pub mod schedule;

@@ -1,0 +1,238 @@
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use chrono::{LocalResult, NaiveDate, NaiveDateTime, TimeDelta};
+use chrono_tz::Tz;
+use proptest::prelude::*;
+
+use super::*;
+
+const ZONES: [Tz; 11] = [
+    Tz::UTC,
+    Tz::Europe__Berlin,
+    Tz::America__New_York,
+    Tz::Australia__Lord_Howe,
+    Tz::America__Sao_Paulo,
+    Tz::Asia__Beirut,
+    Tz::Pacific__Apia,
+    Tz::America__Havana,
+    Tz::America__St_Johns,
+    Tz::Pacific__Kwajalein,
+    Tz::Asia__Kathmandu,
+];
+const FIRST: i64 = 631_152_000; // 1990
+const LAST: i64 = 2_114_380_800; // 2037
+
+/// About when each zone changed its offset, so that the tests look there.
+static CHANGES: LazyLock<Vec<(Tz, i64)>> = LazyLock::new(|| {
+    let sample = |zone: Tz| {
+        (FIRST..LAST)
+            .step_by(6 * 3600)
+            .filter(move |&at| offset(&zone, at) != offset(&zone, at + 6 * 3600))
+    };
+    ZONES
+        .into_iter()
+        .flat_map(|zone| sample(zone).map(move |at| (zone, at)).collect::<Vec<_>>())
+        .collect()
+});
+
+fn any_instant() -> impl Strategy<Value = (Tz, i64)> {
+    let anywhere = (prop::sample::select(&ZONES[..]), FIRST..LAST);
+    let near = (any::<prop::sample::Index>(), -2 * DAY..2 * DAY).prop_map(|(index, by)| {
+        let (zone, at) = *index.get(&CHANGES);
+        (zone, at + by)
+    });
+    prop_oneof![1 => anywhere, 4 => near]
+}
+
+/// The rules read literally, by way of local times: all edges of the days around `from..=to`.
+fn edges(zone: Tz, seconds: i64, from: i64, to: i64) -> BTreeSet<i64> {
+    let midnight = |at: i64| {
+        zone.timestamp_opt(at, 0)
+            .unwrap()
+            .date_naive()
+            .and_hms_opt(0, 0, 0)
+            .unwrap()
+    };
+    let last = midnight(to) + TimeDelta::days(3);
+    let mut local = midnight(from) - TimeDelta::days(3);
+    let mut found = BTreeSet::new();
+    while local < last {
+        let epoch_day = (local.date() - NaiveDate::default()).num_days();
+        if seconds < DAY || epoch_day.rem_euclid(seconds / DAY) == 0 {
+            found.extend(instants(zone, local, seconds < DAY));
+        }
+        local += TimeDelta::seconds(seconds.min(DAY));
+    }
+    found
+}
+
+fn instants(zone: Tz, local: NaiveDateTime, both: bool) -> Vec<i64> {
+    match zone.from_local_datetime(&local) {
+        LocalResult::Single(at) => vec![at.timestamp()],
+        LocalResult::Ambiguous(a, b) if both => vec![a.timestamp(), b.timestamp()],
+        LocalResult::Ambiguous(a, b) => vec![a.timestamp().min(b.timestamp())],
+        LocalResult::None => instants(zone, first_shown_after(zone, local), false),
+    }
+}
+
+fn first_shown_after(zone: Tz, gap: NaiveDateTime) -> NaiveDateTime {
+    (1..=26 * 60)
+        .map(|m| gap + TimeDelta::minutes(m))
+        .find(|l| zone.from_local_datetime(l) != LocalResult::None)
+        .unwrap()
+}
+
+fn tile(zone: Tz, now: i64, interval: Duration) -> Result<Window, TestCaseError> {
+    let found = window(now, interval, &zone);
+    prop_assert!(found.begin <= now && now < found.end, "{:?}", found);
+    prop_assert_eq!(window(found.begin, interval, &zone), found);
+    prop_assert_eq!(window(found.end - 1, interval, &zone), found);
+    prop_assert_eq!(window(found.end, interval, &zone).begin, found.end);
+    prop_assert_eq!(window(found.begin - 1, interval, &zone).end, found.begin);
+    prop_assert!(!due(now, found) && due(found.end, found) && due(found.begin - 1, found));
+    Ok(found)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn windows_lie_between_the_clocks_edges(
+        (zone, now) in any_instant(), seconds in prop::sample::select(vec![900, 1800, 3600, 7200, 6 * 3600, DAY / 2, DAY, 2 * DAY, 7 * DAY, 30 * DAY]),
+    ) {
+        let found = tile(zone, now, Duration::from_secs(seconds.unsigned_abs()))?;
+        let edges = edges(zone, seconds, found.begin, found.end);
+        let expected = Window { begin: *edges.range(..=now).next_back().unwrap(), end: *edges.range(now + 1..).next().unwrap() };
+        prop_assert_eq!(found, expected, "{} {}", zone, zone.timestamp_opt(now, 0).unwrap());
+    }
+
+    #[test]
+    fn short_windows_tile((zone, now) in any_instant(), seconds in prop::sample::select(vec![1u64, 5, 60, 675, 2700])) {
+        let found = tile(zone, now, Duration::from_secs(seconds))?;
+        prop_assert!(found.end - found.begin <= seconds.cast_signed());
+    }
+
+    #[test]
+    fn a_day_is_a_day_by_the_clock((zone, now) in any_instant()) {
+        let hours = |w: Window| (w.end - w.begin) as f64 / 3600.0;
+        let length = hours(window(now, Duration::from_secs(86_400), &zone));
+        prop_assert!([23.0, 23.5, 24.0, 24.5, 25.0].contains(&length), "{} {}", zone, length);
+    }
+}
+
+fn at(zone: Tz, text: &str) -> i64 {
+    let local = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").unwrap();
+    zone.from_local_datetime(&local)
+        .earliest()
+        .unwrap()
+        .timestamp()
+}
+
+fn lengths(zone: Tz, from: &str, seconds: u64, count: usize) -> Vec<i64> {
+    let mut next = at(zone, from);
+    let mut step = || {
+        let found = window(next, Duration::from_secs(seconds), &zone);
+        assert_eq!(found.begin, next);
+        next = found.end;
+        (found.end - found.begin) / 60
+    };
+    (0..count).map(|_| step()).collect()
+}
+
+#[test]
+fn known_days() {
+    let hours = |zone, from| {
+        lengths(zone, from, 86_400, 3)
+            .into_iter()
+            .map(|m| m as f64 / 60.0)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        hours(Tz::Europe__Berlin, "2026-03-28 00:00:00"),
+        [24.0, 23.0, 24.0]
+    );
+    assert_eq!(
+        hours(Tz::Europe__Berlin, "2026-10-24 00:00:00"),
+        [24.0, 25.0, 24.0]
+    );
+    assert_eq!(
+        hours(Tz::America__Sao_Paulo, "2017-10-14 00:00:00"),
+        [24.0, 23.0, 24.0]
+    );
+    assert_eq!(
+        hours(Tz::Pacific__Apia, "2011-12-28 00:00:00"),
+        [24.0, 24.0, 24.0]
+    );
+    assert_eq!(
+        at(Tz::Pacific__Apia, "2011-12-29 00:00:00") + DAY,
+        at(Tz::Pacific__Apia, "2011-12-31 00:00:00")
+    );
+    assert_eq!(
+        hours(Tz::Pacific__Kwajalein, "1993-08-20 00:00:00"),
+        [24.0; 3]
+    );
+    // Midnight shown twice (01:00 becomes 00:00), and passed twice (00:01 becomes 23:01): the first one counts.
+    assert_eq!(
+        hours(Tz::America__Havana, "2026-10-31 00:00:00"),
+        [24.0, 25.0, 24.0]
+    );
+    assert_eq!(
+        hours(Tz::America__St_Johns, "2010-11-06 00:00:00"),
+        [24.0, 25.0, 24.0]
+    );
+}
+
+#[test]
+fn known_hours() {
+    assert_eq!(
+        lengths(Tz::Europe__Berlin, "2026-10-25 01:00:00", 3600, 4),
+        [60; 4]
+    );
+    assert_eq!(
+        lengths(Tz::Europe__Berlin, "2026-03-29 01:00:00", 3600, 3),
+        [60; 3]
+    );
+    // Lord Howe moves by half an hour: 01:30 to 02:00 is shown twice, then 02:00 to 02:30 not at all.
+    assert_eq!(
+        lengths(Tz::Australia__Lord_Howe, "2026-04-05 00:00:00", 3600, 4),
+        [60, 90, 60, 60]
+    );
+    assert_eq!(
+        lengths(Tz::Australia__Lord_Howe, "2026-10-04 00:00:00", 3600, 4),
+        [60, 60, 30, 60]
+    );
+    assert_eq!(
+        lengths(Tz::Europe__Berlin, "2026-10-25 00:00:00", 2 * 3600, 3),
+        [120, 60, 120]
+    );
+}
+
+#[test]
+fn intervals() {
+    let day = 86_400;
+    for good in [1, 2, 60, 900, 3600, 12 * 3600, day, 2 * day, 366 * day] {
+        assert_eq!(valid_interval(Duration::from_secs(good)), Ok(()), "{good}");
+    }
+    for bad in [0, 7, 5 * 3600, day + 1, 36 * 3600, 367 * day, u64::MAX] {
+        assert!(valid_interval(Duration::from_secs(bad)).is_err(), "{bad}");
+    }
+    assert!(valid_interval(Duration::from_millis(1500)).is_err());
+}
+
+#[test]
+fn configured_zones_answer_at_any_time() {
+    for now in [0, 1_795_336_920, ZONE_MIN, ZONE_MAX, -NOW_MAX, NOW_MAX - 1] {
+        for timezone in [Timezone::Utc, Timezone::Local] {
+            for seconds in [1, 3600, 86_400, 30 * 86_400] {
+                assert!(
+                    !due(now, window_in(timezone, now, Duration::from_secs(seconds))),
+                    "{now} {timezone:?} {seconds}"
+                );
+            }
+        }
+    }
+    for now in [i64::MIN, i64::MAX] {
+        let _ = window_in(Timezone::Local, now, Duration::ZERO);
+    }
+}
