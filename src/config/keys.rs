@@ -2,41 +2,10 @@
 //! manual page follow it. A new key is one row here, a field of its type and a default.
 use std::time::Duration;
 
+use super::key::{Key, put};
 use super::print::{choice, path, quoted, size, time, time_or_off};
-use super::read::{Given, Refused};
-use super::types::{Config, Workers};
-
-/// A key of the configuration file.
-pub struct Key {
-    /// Its table, without brackets.
-    pub table: &'static str,
-    /// Its name in that table.
-    pub name: &'static str,
-    /// The default, as TOML.
-    pub default: &'static str,
-    /// What it is for: one sentence without its full stop.
-    pub doc: &'static str,
-    /// What it accepts; completes "expected …".
-    pub allowed: &'static str,
-    /// Why a reload cannot change it; `None`: it can.
-    pub restart: Option<&'static str>,
-    pub(super) set: fn(&mut Config, &Given<'_>) -> Result<(), Refused>,
-    get: fn(&Config) -> String,
-}
-
-impl Key {
-    /// `table.name`.
-    #[must_use]
-    pub fn dotted(&self) -> String {
-        format!("{}.{}", self.table, self.name)
-    }
-
-    /// What `config` has for this key, as TOML.
-    #[must_use]
-    pub fn value(&self, config: &Config) -> String {
-        (self.get)(config)
-    }
-}
+use super::read::Refused;
+use super::types::Workers;
 
 /// The tables, in the order of the documentation.
 pub const TABLES: &[&str] = &["server", "limits", "store", "rotate", "daemon", "log"];
@@ -336,8 +305,3 @@ pub const KEYS: &[Key] = &[
         get: |c| choice(c.log.level),
     },
 ];
-
-fn put<T>(place: &mut T, value: Result<T, Refused>) -> Result<(), Refused> {
-    *place = value?;
-    Ok(())
-}

@@ -1,6 +1,5 @@
 //! One value of the file, read as what a key wants: the rules of single keys. Never sees another key's value; what
 //! two keys must agree on is in `document`.
-use std::net::{IpAddr, SocketAddr};
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,7 +20,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    fn why(why: impl Into<String>) -> Self {
+    pub fn why(why: impl Into<String>) -> Self {
         Self {
             why: Some(why.into()),
             span: None,
@@ -29,7 +28,7 @@ impl Refused {
     }
 }
 
-type Read<T> = Result<T, Refused>;
+pub(super) type Read<T> = Result<T, Refused>;
 
 /// A value and the directory that relative paths start from.
 #[derive(Clone, Copy)]
@@ -39,18 +38,17 @@ pub(super) struct Given<'a> {
 }
 
 const DAY: u64 = 86_400;
-const MAX_LISTEN: usize = 64;
 const MAX_NAME: usize = 64;
 
 impl Given<'_> {
-    fn wrong_type<T>(&self) -> Read<T> {
+    pub fn wrong_type<T>(&self) -> Read<T> {
         Err(Refused::why(format!(
             "wrong type: {}",
             self.value.get_ref().type_str()
         )))
     }
 
-    fn text(&self) -> Read<&str> {
+    pub fn text(&self) -> Read<&str> {
         self.value
             .get_ref()
             .as_str()
@@ -90,39 +88,6 @@ impl Given<'_> {
                 _ => Err(Refused::default()),
             },
         }
-    }
-
-    pub fn listen(&self) -> Read<Vec<SocketAddr>> {
-        let Some(array) = self.value.get_ref().as_array() else {
-            return self.wrong_type();
-        };
-        let mut addresses = Vec::with_capacity(array.len().min(MAX_LISTEN));
-        for element in array {
-            let one = Given {
-                value: element,
-                cwd: self.cwd,
-            };
-            let address = one
-                .address()
-                .and_then(|address| match addresses.contains(&address) {
-                    true => Err(Refused::why("given twice")),
-                    false => Ok(address),
-                });
-            addresses.push(address.map_err(|refused| Refused {
-                span: Some(element.span()),
-                ..refused
-            })?);
-        }
-        match addresses.len() {
-            0 => Err(Refused::why("empty")),
-            1..=MAX_LISTEN => Ok(addresses),
-            n => Err(Refused::why(format!("{n} addresses"))),
-        }
-    }
-
-    fn address(&self) -> Read<SocketAddr> {
-        let text = self.text()?;
-        text.parse().map_err(|_| Refused::why(address_fault(text)))
     }
 
     pub fn count_or_off(&self, allowed: RangeInclusive<u32>) -> Read<Option<u32>> {
@@ -295,27 +260,5 @@ impl Given<'_> {
             _ if plain => Ok(Some(text.to_owned())),
             _ => Err(Refused::default()),
         }
-    }
-}
-
-/// Why `text` is no address, where one can tell.
-fn address_fault(text: &str) -> &'static str {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-        .unwrap_or(text);
-    match (bare.parse::<IpAddr>(), text.rsplit_once(':')) {
-        (Ok(IpAddr::V6(_)), _) if bare == text => {
-            "an IPv6 address stands in brackets, its port after them"
-        }
-        (Ok(_), _) => "the port is missing",
-        (_, Some((host, port)))
-            if host.bytes().any(|b| b.is_ascii_alphabetic())
-                && !host.contains(':')
-                && port.parse::<u16>().is_ok() =>
-        {
-            "host names are not looked up"
-        }
-        _ => "not an IP address and a port",
     }
 }
