@@ -25,7 +25,7 @@ fn shipped(name: &str) -> String {
             .join("config")
             .join(name),
     )
-    .unwrap()
+    .expect("a shipped file")
 }
 
 #[test]
@@ -183,6 +183,10 @@ fn every_key_is_read() {
         },
     };
     assert_eq!(config, expected);
+}
+
+#[test]
+fn dotted_keys_and_inline_tables_are_read() {
     let dotted = parse(
         "server.workers = 2\nlimits = { max-connections = 0 }\nrotate.interval = '0'\nrotate.max-size = 0\n",
     );
