@@ -12,3 +12,4 @@ pub mod record;
 pub mod recovery;
 pub mod schedule;
 pub mod segment;
+pub mod stamp;
