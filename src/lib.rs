@@ -11,3 +11,4 @@ pub mod protocol;
 pub mod store;
 pub mod sys;
 pub mod tools;
+pub mod writer;

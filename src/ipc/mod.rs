@@ -3,6 +3,7 @@
 //!
 //! Promise: no room here knows what a record is; each end has a type, and each message one legal sender.
 
+pub mod commit;
 pub mod control;
 pub mod link;
 pub mod scoreboard;

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod crash;
+pub mod event;
 pub mod fdpass;
 pub mod file;
 pub mod memory;

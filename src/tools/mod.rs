@@ -1,5 +1,6 @@
-//! Programs for people: they read a store, or talk to a daemon, and print.
+//! Programs for people: they read a store or a configuration file, and print.
 pub mod cat;
+pub mod check;
 pub mod verify;
 
 #[cfg(test)]
