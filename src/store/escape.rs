@@ -57,17 +57,11 @@ pub fn unescape_text(text: &[u8]) -> Result<Cow<'_, [u8]>, BadEscape> {
             [b'x', high, low, ..] => match (nibble(high), nibble(low)) {
                 (Some(high), Some(low)) => (high << 4 | low, 4),
                 _ => {
-                    return Err(BadEscape {
-                        at,
-                        what: "\\x without two lower-case hexadecimal digits",
-                    });
+                    return Err(BadEscape { at, what: "\\x without two lower-case hexadecimal digits" });
                 }
             },
             _ => {
-                return Err(BadEscape {
-                    at,
-                    what: "unknown escape",
-                });
+                return Err(BadEscape { at, what: "unknown escape" });
             }
         };
         message.push(byte);
@@ -79,10 +73,7 @@ pub fn unescape_text(text: &[u8]) -> Result<Cow<'_, [u8]>, BadEscape> {
     let mut canonical = Vec::with_capacity(text.len());
     append_text(&mut canonical, &message);
     match first_difference(&canonical, text) {
-        Some(at) => Err(BadEscape {
-            at,
-            what: "not in its one escaped form",
-        }),
+        Some(at) => Err(BadEscape { at, what: "not in its one escaped form" }),
         None if message.len() == text.len() => Ok(Cow::Borrowed(text)),
         None => Ok(Cow::Owned(message)),
     }
@@ -102,9 +93,7 @@ pub fn append_json(out: &mut Vec<u8>, text: &str) {
 pub fn append_base64(out: &mut Vec<u8>, message: &[u8]) {
     let start = out.len();
     out.resize(start + message.len().div_ceil(3) * 4, 0);
-    let written = BASE64
-        .encode_slice(message, &mut out[start..])
-        .expect("room for four bytes for each three begun");
+    let written = BASE64.encode_slice(message, &mut out[start..]).expect("room for four bytes for each three begun");
     out.truncate(start + written);
 }
 
@@ -147,18 +136,11 @@ fn prefix(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> usize {
         at += LANES;
     }
     let rest = &bytes[at..];
-    at + rest
-        .iter()
-        .position(|&byte| !wanted(byte))
-        .unwrap_or(rest.len())
+    at + rest.iter().position(|&byte| !wanted(byte)).unwrap_or(rest.len())
 }
 
 /// Copies valid UTF-8 and gives each sequence that must not stand for itself to `put`.
-fn append_valid<const JSON: bool>(
-    out: &mut Vec<u8>,
-    text: &str,
-    put: impl Fn(&mut Vec<u8>, &[u8]),
-) {
+fn append_valid<const JSON: bool>(out: &mut Vec<u8>, text: &str, put: impl Fn(&mut Vec<u8>, &[u8])) {
     let bytes = text.as_bytes();
     let (mut copied, mut at) = (0, 0);
     loop {
@@ -204,12 +186,7 @@ fn text_sequence(out: &mut Vec<u8>, sequence: &[u8]) {
             b'\t' => out.extend_from_slice(b"\\t"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\n' => out.extend_from_slice(b"\\n"),
-            _ => out.extend_from_slice(&[
-                b'\\',
-                b'x',
-                HEX[usize::from(byte >> 4)],
-                HEX[usize::from(byte & 15)],
-            ]),
+            _ => out.extend_from_slice(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
         }
     }
 }
@@ -219,9 +196,7 @@ fn json_sequence(out: &mut Vec<u8>, sequence: &[u8]) {
         [quoted @ (b'"' | b'\\')] => return out.extend_from_slice(&[b'\\', quoted]),
         [ascii] => u16::from(ascii),
         [lead, second] => u16::from(lead & 0x1f) << 6 | u16::from(second & 0x3f),
-        [lead, second, third] => {
-            u16::from(lead & 0x0f) << 12 | u16::from(second & 0x3f) << 6 | u16::from(third & 0x3f)
-        }
+        [lead, second, third] => u16::from(lead & 0x0f) << 12 | u16::from(second & 0x3f) << 6 | u16::from(third & 0x3f),
         _ => return,
     };
     out.extend_from_slice(b"\\u");
