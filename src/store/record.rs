@@ -163,11 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_is_reached_by_no_more_than_slack() {
-        let longest = "1".repeat(PEER_MAX);
-        let source = Source::new(Format::Text, &longest, &"A".repeat(CONNECTION_MAX));
-        let mut out = Vec::new();
-        append(&mut out, Format::Text, &Stamp::new(0), &source, u64::MAX, &[0; 100]);
-        assert_eq!(out.len(), max_len(Format::Text, 100));
+    fn the_bound_is_reached_by_the_worst_and_no_more() {
+        for (format, slack) in [(Format::Text, 0), (Format::Jsonl, 16)] {
+            let source = Source::new(format, &"1".repeat(PEER_MAX), &"A".repeat(CONNECTION_MAX));
+            let mut out = Vec::new();
+            append(&mut out, format, &Stamp::new(0), &source, u64::MAX, &[0; 100]);
+            assert!((out.len()..=out.len() + slack).contains(&max_len(format, 100)), "{format:?}");
+        }
+        assert_eq!(max_len(Format::Raw, 100), 101);
     }
 }

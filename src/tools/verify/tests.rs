@@ -178,3 +178,14 @@ fn problems_beyond_the_hundredth_are_counted() {
     assert_eq!(report[100], "50 more problems");
     assert!(report[101].ends_with(": 150 problems"));
 }
+
+#[test]
+fn a_file_pruned_meanwhile_is_told_and_not_missed() {
+    let store = Golden::with(&[&numbered("A", &[1]), &numbered("A", &[2]), &numbered("A", &[3]), &numbered("B", &[2])]);
+    let listing = Listing::new(store.path()).unwrap();
+    fs::remove_file(store.path().join(name(2))).unwrap();
+    let mut out = Vec::new();
+    let summary = check(&listing, &mut out).unwrap();
+    assert_eq!((summary.problems, summary.records, summary.connections), (0, 3, 2));
+    assert!(out.starts_with(format!("note: {}: deleted before it was read\n", name(2)).as_bytes()));
+}
