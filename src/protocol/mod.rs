@@ -1,3 +1,8 @@
-//! What travels, as pure code: framing of messages and connection ids. Never does I/O, never knows a role.
+//! The languages spoken here, as pure code: framing on the socket, frames in the data pipe, acks, connection ids.
+//!
+//! Promise: no system call, no clock, no state outside the values given; bytes from outside never panic.
+
+pub mod ack;
+pub mod frame;
 pub mod framing;
 pub mod ids;

@@ -1,1 +1,7 @@
-//! (to come)
+//! Programs for people: they read a store or a configuration file, and print.
+pub mod cat;
+pub mod check;
+pub mod verify;
+
+#[cfg(test)]
+mod golden;

@@ -1,0 +1,123 @@
+//! The defaults, each named once: an empty file is this configuration, and `config/echostored.toml` spells it out.
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::types::{
+    Daemon, Echo, Format, Framing, Level, Limits, Log, OnOversize, Rotate, Server, Store, Timezone,
+    Workers,
+};
+
+/// The configuration that is read if none is named.
+pub const CONFIG_FILE: &str = "/etc/echostored/echostored.toml";
+/// The port of [`LISTEN`].
+pub const PORT: u16 = 7007;
+/// `server.listen`: this machine only, IPv4 and IPv6.
+pub const LISTEN: [SocketAddr; 2] = [
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, PORT)),
+    SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::LOCALHOST, PORT, 0, 0)),
+];
+/// `server.workers`.
+pub const WORKERS: Workers = Workers::Auto;
+/// `server.framing`.
+pub const FRAMING: Framing = Framing::Line;
+/// `server.echo`.
+pub const ECHO: Echo = Echo::Stored;
+/// `server.max-message-size`, bytes.
+pub const MAX_MESSAGE_SIZE: usize = 64 << 10;
+/// `server.on-oversize`.
+pub const ON_OVERSIZE: OnOversize = OnOversize::Close;
+/// `server.shutdown-timeout`.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+/// `server.reload-timeout`: until the old connections end.
+pub const RELOAD_TIMEOUT: Option<Duration> = None;
+/// `server.keepalive`.
+pub const KEEPALIVE: Option<Duration> = Some(Duration::from_secs(60));
+/// `limits.max-connections`.
+pub const MAX_CONNECTIONS: Option<u32> = Some(10_000);
+/// `limits.write-timeout`.
+pub const WRITE_TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
+/// `store.directory`.
+pub const DIRECTORY: &str = "/var/lib/echostored";
+/// `store.prefix`.
+pub const PREFIX: &str = "messages";
+/// `store.format`.
+pub const FORMAT: Format = Format::Text;
+/// `store.file-mode`.
+pub const FILE_MODE: u32 = 0o640;
+/// `store.sync-interval`.
+pub const SYNC_INTERVAL: Option<Duration> = Some(Duration::from_secs(1));
+/// `rotate.max-size`, bytes.
+pub const ROTATE_MAX_SIZE: Option<u64> = Some(64 << 20);
+/// `rotate.interval`: a day.
+pub const ROTATE_INTERVAL: Option<Duration> = Some(Duration::from_secs(86_400));
+/// `rotate.timezone`.
+pub const TIMEZONE: Timezone = Timezone::Utc;
+/// `daemon.pid-file`.
+pub const PID_FILE: &str = "/run/echostored/echostored.pid";
+/// `log.level`.
+pub const LEVEL: Level = Level::Info;
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: LISTEN.to_vec(),
+            workers: WORKERS,
+            framing: FRAMING,
+            echo: ECHO,
+            max_message_size: MAX_MESSAGE_SIZE,
+            on_oversize: ON_OVERSIZE,
+            shutdown_timeout: SHUTDOWN_TIMEOUT,
+            reload_timeout: RELOAD_TIMEOUT,
+            keepalive: KEEPALIVE,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: MAX_CONNECTIONS,
+            write_timeout: WRITE_TIMEOUT,
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from(DIRECTORY),
+            prefix: PREFIX.to_owned(),
+            format: FORMAT,
+            file_mode: FILE_MODE,
+            sync_interval: SYNC_INTERVAL,
+        }
+    }
+}
+
+impl Default for Rotate {
+    fn default() -> Self {
+        Self {
+            max_size: ROTATE_MAX_SIZE,
+            interval: ROTATE_INTERVAL,
+            timezone: TIMEZONE,
+        }
+    }
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self {
+            pid_file: PathBuf::from(PID_FILE),
+            user: None,
+            group: None,
+            log_file: None,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LEVEL }
+    }
+}

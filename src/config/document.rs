@@ -1,0 +1,140 @@
+//! What the file says: TOML with positions, each key looked up in the table and read by its rule. Of several faults
+//! the first in the file is told. Must never let a key pass unread: what is unknown is an error.
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, Fault, shown};
+use super::hints::{key_text, unknown_at_top, unknown_key};
+use super::keys::{KEYS, TABLES};
+use super::read::Given;
+use super::syntax::syntax_fault;
+use super::types::{Choice, Config, Format, Framing};
+
+/// The pure core: what `text` means. `file` is only for error texts; relative paths start from `cwd`, which is absolute.
+///
+/// # Errors
+/// [`ConfigError::Invalid`], of several faults the first in `text`.
+pub fn parse(text: &str, file: &Path, cwd: &Path) -> Result<Config, ConfigError> {
+    read(text, cwd).map_err(|fault| fault.locate(text, file))
+}
+
+fn read(text: &str, cwd: &Path) -> Result<Config, Fault> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let document = document.get_ref();
+    let mut syntax: Vec<Fault> = errors
+        .iter()
+        .map(|e| syntax_fault(e, document, text))
+        .collect();
+    if !syntax.is_empty() {
+        syntax.sort_by_key(|fault| fault.at);
+        return Err(syntax.swap_remove(0));
+    }
+    let mut config = Config::default();
+    let mut faults = Vec::new();
+    for (name, value) in document {
+        let table = name.get_ref().as_ref();
+        if !TABLES.contains(&table) {
+            faults.push(Fault {
+                at: name.span().start,
+                key: key_text(table),
+                problem: unknown_at_top(table, value.get_ref().is_table()),
+            });
+        } else if let DeValue::Table(entries) = value.get_ref() {
+            read_table(
+                table,
+                entries,
+                Source { text, cwd },
+                &mut config,
+                &mut faults,
+            );
+        } else {
+            let problem = format!(
+                "invalid value {}: expected a table, [{table}]",
+                shown(text, value.span())
+            );
+            faults.push(Fault {
+                at: value.span().start,
+                key: table.to_owned(),
+                problem,
+            });
+        }
+    }
+    if faults.is_empty() {
+        faults.extend(contradiction(&config, document));
+    }
+    match faults.into_iter().min_by_key(|fault| fault.at) {
+        Some(fault) => Err(fault),
+        None => Ok(config),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    text: &'a str,
+    cwd: &'a Path,
+}
+
+fn read_table(
+    table: &str,
+    entries: &DeTable<'_>,
+    source: Source<'_>,
+    config: &mut Config,
+    faults: &mut Vec<Fault>,
+) {
+    for (name, value) in entries {
+        let dotted = format!("{table}.{}", key_text(name.get_ref()));
+        let Some(key) = KEYS
+            .iter()
+            .find(|key| key.table == table && key.name == name.get_ref())
+        else {
+            faults.push(Fault {
+                at: name.span().start,
+                key: dotted,
+                problem: unknown_key(table, name.get_ref()),
+            });
+            continue;
+        };
+        if let Err(refused) = (key.set)(
+            config,
+            &Given {
+                value,
+                cwd: source.cwd,
+            },
+        ) {
+            let span = refused.span.unwrap_or_else(|| value.span());
+            let why = refused
+                .why
+                .map(|why| format!(" ({why})"))
+                .unwrap_or_default();
+            let problem = format!(
+                "invalid value {}{why}: expected {}",
+                shown(source.text, span.clone()),
+                key.allowed
+            );
+            faults.push(Fault {
+                at: span.start,
+                key: dotted,
+                problem,
+            });
+        }
+    }
+}
+
+/// What two keys must agree on. `raw` is never a default, so the file has it.
+fn contradiction(config: &Config, document: &DeTable<'_>) -> Option<Fault> {
+    if config.store.format != Format::Raw || config.server.framing == Framing::Line {
+        return None;
+    }
+    let value = document.get("store")?.get_ref().get("format")?;
+    let problem = format!(
+        "invalid value \"raw\" with server.framing = \"{}\": raw needs \"line\", since only a line holds no line end; \
+         else use \"text\" or \"jsonl\"",
+        config.server.framing.name()
+    );
+    Some(Fault {
+        at: value.span().start,
+        key: "store.format".to_owned(),
+        problem,
+    })
+}

@@ -1,0 +1,307 @@
+//! The table of keys, the one place that names them all: the parser, the printer, the error texts, the hints and the
+//! manual page follow it. A new key is one row here, a field of its type and a default.
+use std::time::Duration;
+
+use super::key::{Key, put};
+use super::print::{choice, path, quoted, size, time, time_or_off};
+use super::read::Refused;
+use super::types::Workers;
+
+/// The tables, in the order of the documentation.
+pub const TABLES: &[&str] = &["server", "limits", "store", "rotate", "daemon", "log"];
+
+const MAX_TIME: Duration = Duration::from_secs(366 * 86_400);
+const MILLISECOND: Duration = Duration::from_millis(1);
+const TEN_MILLISECONDS: Duration = Duration::from_millis(10);
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+/// The kernel's `MAX_TCP_KEEPIDLE`.
+const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
+const MAX_MESSAGE: u64 = 16 << 20;
+const MIN_ROTATE: u64 = 4 << 10;
+
+/// Every key, by table, in the order of the documentation.
+pub const KEYS: &[Key] = &[
+    Key {
+        table: "server",
+        name: "listen",
+        default: r#"["127.0.0.1:7007", "[::1]:7007"]"#,
+        doc: "Addresses to listen at; not used for sockets that systemd passes; port 0: the kernel chooses",
+        allowed: r#"an array of 1 to 64 different "IP:port" strings, such as "127.0.0.1:7007" or "[::1]:7007""#,
+        restart: None,
+        set: |c, v| put(&mut c.server.listen, v.listen()),
+        get: |c| {
+            let addresses: Vec<String> = c
+                .server
+                .listen
+                .iter()
+                .map(|address| quoted(&address.to_string()))
+                .collect();
+            format!("[{}]", addresses.join(", "))
+        },
+    },
+    Key {
+        table: "server",
+        name: "workers",
+        default: r#""auto""#,
+        doc: "Number of pre-forked workers; auto: one per CPU",
+        allowed: r#""auto" or a whole number from 1 to 64"#,
+        restart: None,
+        set: |c, v| put(&mut c.server.workers, v.workers()),
+        get: |c| match c.server.workers {
+            Workers::Auto => quoted("auto"),
+            Workers::Count(count) => count.to_string(),
+        },
+    },
+    Key {
+        table: "server",
+        name: "framing",
+        default: r#""line""#,
+        doc: "How bytes become messages",
+        allowed: r#"one of "line", "nul", "octet-counted", "length-prefixed", "chunk""#,
+        restart: None,
+        set: |c, v| put(&mut c.server.framing, v.choice()),
+        get: |c| choice(c.server.framing),
+    },
+    Key {
+        table: "server",
+        name: "echo",
+        default: r#""stored""#,
+        doc: "What has happened to a message before its echo is sent",
+        allowed: r#"one of "received", "stored", "synced""#,
+        restart: None,
+        set: |c, v| put(&mut c.server.echo, v.choice()),
+        get: |c| choice(c.server.echo),
+    },
+    Key {
+        table: "server",
+        name: "max-message-size",
+        default: r#""64KiB""#,
+        doc: "The largest message, without its framing",
+        allowed: r#"a size from 1B to 16MiB, such as "64KiB""#,
+        restart: None,
+        set: |c, v| {
+            let bytes = v.size_between(1..=MAX_MESSAGE)?;
+            put(
+                &mut c.server.max_message_size,
+                usize::try_from(bytes).map_err(|_| Refused::default()),
+            )
+        },
+        get: |c| size(c.server.max_message_size as u64),
+    },
+    Key {
+        table: "server",
+        name: "on-oversize",
+        default: r#""close""#,
+        doc: "A larger message: close the connection, or split it into messages of their own",
+        allowed: r#"one of "close", "split""#,
+        restart: None,
+        set: |c, v| put(&mut c.server.on_oversize, v.choice()),
+        get: |c| choice(c.server.on_oversize),
+    },
+    Key {
+        table: "server",
+        name: "shutdown-timeout",
+        default: r#""10s""#,
+        doc: "After TERM, connections are closed without further echo when this has passed",
+        allowed: r#"a time up to 366d, such as "10s"; "0": at once"#,
+        restart: None,
+        set: |c, v| {
+            put(
+                &mut c.server.shutdown_timeout,
+                v.time_between(Duration::ZERO..=MAX_TIME),
+            )
+        },
+        get: |c| time(c.server.shutdown_timeout),
+    },
+    Key {
+        table: "server",
+        name: "reload-timeout",
+        default: r#""0""#,
+        doc: "After HUP, how long old connections may stay",
+        allowed: r#"a time from 1ms to 366d, such as "1h"; "0": until they end"#,
+        restart: None,
+        set: |c, v| {
+            put(
+                &mut c.server.reload_timeout,
+                v.time_or_off(MILLISECOND..=MAX_TIME),
+            )
+        },
+        get: |c| time_or_off(c.server.reload_timeout),
+    },
+    Key {
+        table: "server",
+        name: "keepalive",
+        default: r#""60s""#,
+        doc: "TCP keep-alive: idle time before a peer is probed",
+        allowed: r#"whole seconds from 1s to 32767s, such as "60s"; "0": off"#,
+        restart: None,
+        set: |c, v| put(&mut c.server.keepalive, v.keepalive(SECOND..=MAX_KEEPALIVE)),
+        get: |c| time_or_off(c.server.keepalive),
+    },
+    Key {
+        table: "limits",
+        name: "max-connections",
+        default: "10000",
+        doc: "Connections at once, over all workers",
+        allowed: "a whole number from 1 to 1000000; 0: no limit",
+        restart: None,
+        set: |c, v| put(&mut c.limits.max_connections, v.count_or_off(1..=1_000_000)),
+        get: |c| c.limits.max_connections.unwrap_or_default().to_string(),
+    },
+    Key {
+        table: "limits",
+        name: "write-timeout",
+        default: r#""30s""#,
+        doc: "A client that leaves its echoes unread for so long is closed",
+        allowed: r#"a time from 10ms to 366d, such as "30s"; "0": off"#,
+        restart: None,
+        set: |c, v| {
+            put(
+                &mut c.limits.write_timeout,
+                v.time_or_off(TEN_MILLISECONDS..=MAX_TIME),
+            )
+        },
+        get: |c| time_or_off(c.limits.write_timeout),
+    },
+    Key {
+        table: "store",
+        name: "directory",
+        default: r#""/var/lib/echostored""#,
+        doc: "Where the files are; made with its parents if it is not there",
+        allowed: r#"the path of a directory, such as "/var/lib/echostored""#,
+        restart: Some("the lock and the files stay where they are"),
+        set: |c, v| put(&mut c.store.directory, v.directory()),
+        get: |c| path(&c.store.directory),
+    },
+    Key {
+        table: "store",
+        name: "prefix",
+        default: r#""messages""#,
+        doc: "The first part of every file name",
+        allowed: r#"1 to 64 of A-Z a-z 0-9 . _ - not beginning with "." or "-", and not "current""#,
+        restart: Some("the files of a store share it"),
+        set: |c, v| put(&mut c.store.prefix, v.prefix()),
+        get: |c| quoted(&c.store.prefix),
+    },
+    Key {
+        table: "store",
+        name: "format",
+        default: r#""text""#,
+        doc: "The form of a record; raw only with line framing",
+        allowed: r#"one of "text", "jsonl", "raw""#,
+        restart: Some("the live file holds records of one form"),
+        set: |c, v| put(&mut c.store.format, v.choice()),
+        get: |c| choice(c.store.format),
+    },
+    Key {
+        table: "store",
+        name: "file-mode",
+        default: r#""0640""#,
+        doc: "Permission bits of new files",
+        allowed: r#"an octal string with at least "0600", not executable, not writable by everyone, such as "0640""#,
+        restart: None,
+        set: |c, v| put(&mut c.store.file_mode, v.file_mode()),
+        get: |c| quoted(&format!("{:04o}", c.store.file_mode)),
+    },
+    Key {
+        table: "store",
+        name: "sync-interval",
+        default: r#""1s""#,
+        doc: "Time between background syncs in received and stored mode",
+        allowed: r#"a time from 10ms to 1d, such as "1s"; "0": off"#,
+        restart: None,
+        set: |c, v| {
+            put(
+                &mut c.store.sync_interval,
+                v.time_or_off(TEN_MILLISECONDS..=DAY),
+            )
+        },
+        get: |c| time_or_off(c.store.sync_interval),
+    },
+    Key {
+        table: "rotate",
+        name: "max-size",
+        default: r#""64MiB""#,
+        doc: "A write that would pass this size goes to a new file",
+        allowed: r#"a size of at least 4KiB, such as "64MiB"; "0": off"#,
+        restart: None,
+        set: |c, v| put(&mut c.rotate.max_size, v.size_or_off(MIN_ROTATE..=u64::MAX)),
+        get: |c| size(c.rotate.max_size.unwrap_or_default()),
+    },
+    Key {
+        table: "rotate",
+        name: "interval",
+        default: r#""1d""#,
+        doc: "A new file begins at each multiple of this time on the clock",
+        allowed: r#"whole seconds that divide a day, such as "1h", or whole days up to 366d; "0": off"#,
+        restart: None,
+        set: |c, v| put(&mut c.rotate.interval, v.interval(SECOND..=MAX_TIME)),
+        get: |c| time_or_off(c.rotate.interval),
+    },
+    Key {
+        table: "rotate",
+        name: "timezone",
+        default: r#""utc""#,
+        doc: "The clock that the interval is aligned to",
+        allowed: r#"one of "utc", "local""#,
+        restart: None,
+        set: |c, v| put(&mut c.rotate.timezone, v.choice()),
+        get: |c| choice(c.rotate.timezone),
+    },
+    Key {
+        table: "daemon",
+        name: "pid-file",
+        default: r#""/run/echostored/echostored.pid""#,
+        doc: "Locked and written by run --daemon",
+        allowed: r#"the path of a file, such as "/run/echostored/echostored.pid""#,
+        restart: Some("it is locked, and other programs know it"),
+        set: |c, v| put(&mut c.daemon.pid_file, v.file()),
+        get: |c| path(&c.daemon.pid_file),
+    },
+    Key {
+        table: "daemon",
+        name: "user",
+        default: r#""""#,
+        doc: "The user to become after run --daemon has bound its addresses",
+        allowed: r#"a user name without spaces, ":" or "/"; "": stay"#,
+        restart: Some("the right to change users is gone"),
+        set: |c, v| put(&mut c.daemon.user, v.account_or_none()),
+        get: |c| quoted(c.daemon.user.as_deref().unwrap_or_default()),
+    },
+    Key {
+        table: "daemon",
+        name: "group",
+        default: r#""""#,
+        doc: "The group to become with the user",
+        allowed: r#"a group name without spaces, ":" or "/"; "": the user's own"#,
+        restart: Some("the right to change groups is gone"),
+        set: |c, v| put(&mut c.daemon.group, v.account_or_none()),
+        get: |c| quoted(c.daemon.group.as_deref().unwrap_or_default()),
+    },
+    Key {
+        table: "daemon",
+        name: "log-file",
+        default: r#""""#,
+        doc: "Where run --daemon writes its log",
+        allowed: r#"the path of a file, such as "/var/log/echostored.log"; "": none"#,
+        restart: Some("it is opened before the user is changed"),
+        set: |c, v| put(&mut c.daemon.log_file, v.file_or_none()),
+        get: |c| {
+            c.daemon
+                .log_file
+                .as_deref()
+                .map_or_else(|| quoted(""), path)
+        },
+    },
+    Key {
+        table: "log",
+        name: "level",
+        default: r#""info""#,
+        doc: "The least important level that is logged",
+        allowed: r#"one of "error", "warn", "notice", "info", "debug""#,
+        restart: None,
+        set: |c, v| put(&mut c.log.level, v.choice()),
+        get: |c| choice(c.log.level),
+    },
+];

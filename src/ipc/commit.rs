@@ -1,0 +1,205 @@
+//! The commit record: what the writer is about to do, and what it has done, in memory that outlives it.
+//!
+//! Promise: at whatever instruction a writer is killed, its successor reads here either a settled state or one intent
+//! on top of it. A slot that is not in use is filled first and published by one atomic store after; there are three, so
+//! that an intent can be replaced by another (a batch that moves to a new segment) without touching what it replaces.
+//! The supervisor keeps the memory and never maps it; a worker never sees it, so that a broken-into worker cannot forge
+//! a commit.
+use super::link::MAX_LINKS;
+use crate::store::segment::Identity;
+use crate::sys::memory::{SharedWords, memfd};
+use crate::sys::{BorrowedFd, OwnedFd};
+use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+/// Version of this layout: an upgraded daemon may find the memory of the one before.
+const VERSION: u64 = 1;
+
+const VERSION_AT: usize = 0;
+const INTENT_AT: usize = 1;
+const COMMIT_AT: usize = 2;
+const SLOTS_AT: usize = 8;
+const MARKS_AT: usize = 8;
+const MARK: usize = 3;
+const SLOT: usize = MARKS_AT + MARK * MAX_LINKS;
+const SLOTS: u64 = 3;
+const WORDS: usize = SLOTS_AT + 3 * SLOT;
+
+/// How far one link has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The link.
+    pub id: u64,
+    /// All its frames up to this one are in the store.
+    pub through: u64,
+    /// Bytes in its staging area of a record that is not complete.
+    pub staged: u64,
+}
+
+/// All that a writer has to know to go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// The live segment.
+    pub segment: Identity,
+    /// Its bytes that are whole, committed records.
+    pub offset: u64,
+    /// Every link that is not yet at its end; of an intent, in the order of its frames in the file.
+    pub marks: Vec<Mark>,
+}
+
+impl State {
+    /// How far a link has come; a new one has not begun.
+    pub fn mark(&self, id: u64) -> Mark {
+        self.marks.iter().copied().find(|mark| mark.id == id).unwrap_or(Mark { id, through: 0, staged: 0 })
+    }
+}
+
+/// What a writer finds when it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing: no writer has committed anything in this run of the daemon.
+    Nothing,
+    /// The last writer was between two batches.
+    Settled(State),
+    /// It was in the middle of one: `next` on top of `base`. How much of it is in the file is unknown.
+    Pending {
+        /// What was committed.
+        base: State,
+        /// What was intended.
+        next: State,
+    },
+}
+
+/// The mapped record.
+#[derive(Debug)]
+pub struct CommitRecord(SharedWords);
+
+impl CommitRecord {
+    /// Makes its memory, all zero.
+    pub fn memory() -> io::Result<OwnedFd> {
+        memfd("commit-record", (WORDS * 8) as u64)
+    }
+
+    /// Maps it.
+    ///
+    /// # Errors
+    /// It is of another version.
+    pub fn map(memory: BorrowedFd<'_>) -> io::Result<Self> {
+        let words = SharedWords::map(memory, WORDS)?;
+        match words.words()[VERSION_AT].load(Acquire) {
+            0 => words.words()[VERSION_AT].store(VERSION, Release),
+            VERSION => {}
+            other => return Err(io::Error::other(format!("a commit record of version {other}, not {VERSION}"))),
+        }
+        Ok(Self(words))
+    }
+
+    /// What the last writer left.
+    pub fn read(&self) -> Found {
+        let intent = self.0.words()[INTENT_AT].load(Acquire);
+        let commit = self.0.words()[COMMIT_AT].load(Acquire);
+        match (commit, intent == commit) {
+            (0, _) => Found::Nothing,
+            (_, true) => Found::Settled(self.load(commit)),
+            (_, false) => Found::Pending { base: self.load(commit), next: self.load(intent) },
+        }
+    }
+
+    /// Publishes what is about to be done, on top of what was committed last; replaces an intent not yet committed.
+    pub fn intend(&self, next: &State) {
+        let intent = self.0.words()[INTENT_AT].load(Relaxed);
+        let commit = self.0.words()[COMMIT_AT].load(Relaxed);
+        // A published word is a running number times SLOTS plus the slot, and never 0.
+        let number = (intent / SLOTS + 1) * SLOTS;
+        let in_use = [intent % SLOTS, commit % SLOTS];
+        let free = (0..SLOTS).find(|slot| !in_use.contains(slot)).unwrap_or(0);
+        self.store(number + free, next);
+        self.0.words()[INTENT_AT].store(number + free, Release);
+    }
+
+    /// Publishes that the last intent was carried out.
+    pub fn commit(&self) {
+        let intent = self.0.words()[INTENT_AT].load(Relaxed);
+        self.0.words()[COMMIT_AT].store(intent, Release);
+    }
+
+    fn slot(&self, word: u64) -> &[AtomicU64] {
+        let base = SLOTS_AT + usize::try_from(word % SLOTS).unwrap_or(0) * SLOT;
+        &self.0.words()[base..base + SLOT]
+    }
+
+    fn store(&self, word: u64, state: &State) {
+        let slot = self.slot(word);
+        let Identity { sequence, start, device, inode } = state.segment;
+        let head = [sequence, start.cast_unsigned(), device, inode, state.offset, state.marks.len() as u64];
+        for (word, value) in slot.iter().zip(head) {
+            word.store(value, Relaxed);
+        }
+        for (words, mark) in slot[MARKS_AT..].chunks_exact(MARK).zip(&state.marks) {
+            for (word, value) in words.iter().zip([mark.id, mark.through, mark.staged]) {
+                word.store(value, Relaxed);
+            }
+        }
+    }
+
+    fn load(&self, word: u64) -> State {
+        let slot = self.slot(word);
+        let word = |at: usize| slot[at].load(Relaxed);
+        let segment = Identity { sequence: word(0), start: word(1).cast_signed(), device: word(2), inode: word(3) };
+        let count = usize::try_from(word(5)).unwrap_or(0).min(MAX_LINKS);
+        let mark = |at: usize| Mark { id: word(at), through: word(at + 1), staged: word(at + 2) };
+        State { segment, offset: word(4), marks: (0..count).map(|index| mark(MARKS_AT + MARK * index)).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    fn state(offset: u64) -> State {
+        let segment = Identity { sequence: 3, start: -5, device: 1, inode: 2 };
+        let marks = (0..offset % 7).map(|id| Mark { id, through: offset * 10, staged: offset }).collect();
+        State { segment, offset, marks }
+    }
+
+    #[test]
+    fn filling_a_slot_touches_nothing_published() {
+        let memory = CommitRecord::memory().unwrap();
+        let writer = CommitRecord::map(memory.as_fd()).unwrap();
+        writer.intend(&state(1));
+        writer.commit();
+        for offset in 2..20 {
+            let before = writer.0.words()[INTENT_AT].load(Relaxed);
+            writer.intend(&state(offset));
+            let after = writer.0.words()[INTENT_AT].load(Relaxed);
+            assert_ne!(before % SLOTS, after % SLOTS);
+            assert_ne!(writer.0.words()[COMMIT_AT].load(Relaxed) % SLOTS, after % SLOTS);
+            if offset % 3 == 0 {
+                writer.commit();
+            }
+        }
+    }
+
+    #[test]
+    fn a_successor_reads_what_was_published_and_nothing_else() {
+        let memory = CommitRecord::memory().unwrap();
+        let successor = || CommitRecord::map(memory.as_fd()).unwrap().read();
+        let writer = CommitRecord::map(memory.as_fd()).unwrap();
+        assert_eq!(successor(), Found::Nothing);
+        writer.intend(&state(1));
+        assert_eq!(successor(), Found::Nothing);
+        writer.commit();
+        for offset in 2..20 {
+            assert_eq!(successor(), Found::Settled(state(offset - 1)));
+            for attempt in 0..offset % 4 {
+                writer.intend(&state(100 + attempt));
+                assert_eq!(successor(), Found::Pending { base: state(offset - 1), next: state(100 + attempt) });
+            }
+            writer.intend(&state(offset));
+            assert_eq!(successor(), Found::Pending { base: state(offset - 1), next: state(offset) });
+            writer.commit();
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What a role starts with: its seat, taken by the new process out of what the supervisor prepared.
+use super::control::{Channel, ToSupervisor, ToWorker, ToWriter};
+use super::link::{Link, PrivatePipe, Terms, WorkerEnds};
+use super::scoreboard::{Admission, Scoreboard};
+use crate::config::Config;
+use crate::sys::OwnedFd;
+use crate::sys::socket::Listener;
+use std::fs::File;
+
+/// A worker's seat.
+#[derive(Debug)]
+pub struct WorkerSeat {
+    /// The configuration of the worker's generation.
+    pub config: Config,
+    /// Its place on the admission board.
+    pub seat: usize,
+    /// The store's start epoch, the first part of every connection id.
+    pub epoch: u32,
+    /// What it agrees on with the writer.
+    pub terms: Terms,
+    /// Its pipe ends.
+    pub ends: WorkerEnds,
+    /// The listeners, shared with all workers.
+    pub listeners: Vec<Listener>,
+    /// Its counters.
+    pub scoreboard: Scoreboard,
+    /// Everybody's connections.
+    pub admission: Admission,
+    /// Its channel to the supervisor.
+    pub channel: Channel<ToSupervisor, ToWorker>,
+}
+
+/// The writer's seat.
+#[derive(Debug)]
+pub struct WriterSeat {
+    /// The configuration.
+    pub config: Config,
+    /// The store's directory.
+    pub directory: OwnedFd,
+    /// The store's lock: held as long as a writer may write.
+    pub lock: File,
+    /// All links.
+    pub links: Vec<Link>,
+    /// The pipe it tees into.
+    pub private: PrivatePipe,
+    /// The memory of the commit record.
+    pub commit: OwnedFd,
+    /// Second descriptions of the newest segments, by sequence number.
+    pub segments: Vec<(u64, OwnedFd)>,
+    /// Its counters.
+    pub scoreboard: Scoreboard,
+    /// Its channel to the supervisor.
+    pub channel: Channel<ToSupervisor, ToWriter>,
+}

@@ -1,0 +1,177 @@
+//! Who keeps which descriptor, as code: the table that forking goes by and that a test compares with `/proc/PID/fd`.
+//!
+//! `O_CLOEXEC` does nothing for a fork without exec. A sibling that keeps a data pipe's write end open would keep EOF
+//! from ever coming, so each role closes everything that this table does not give it, first thing after the fork.
+use crate::sys::RawFd;
+
+/// The roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Listens, forks, watches.
+    Supervisor,
+    /// Serves clients.
+    Worker,
+    /// Stores.
+    Writer,
+}
+
+/// The kinds of descriptors that outlive a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Descriptor {
+    /// A listening socket.
+    Listener,
+    /// Write end of a link's data pipe.
+    DataWrite,
+    /// Read end of a link's data pipe.
+    DataRead,
+    /// Write end of a link's ack pipe.
+    AckWrite,
+    /// Read end of a link's ack pipe.
+    AckRead,
+    /// A link's staging memory.
+    Staging,
+    /// Read end of the writer's private pipe.
+    PrivateRead,
+    /// Write end of the writer's private pipe.
+    PrivateWrite,
+    /// The commit record's memory.
+    CommitRecord,
+    /// A role's counters; closed by both sides once mapped.
+    Scoreboard,
+    /// The admission board's memory; closed by a worker once mapped.
+    Admission,
+    /// The store's directory.
+    Directory,
+    /// The store's lock.
+    Lock,
+    /// Second descriptions of the newest segments.
+    Segment,
+    /// The writer's own description of the live segment.
+    LiveSegment,
+    /// `/dev/null`, into which consumed bytes go.
+    Null,
+    /// The supervisor's end of a role's control channel.
+    ControlSupervisor,
+    /// The role's end of its control channel.
+    ControlRole,
+    /// The pid file of `run --daemon`.
+    PidFile,
+    /// A role's own signalfd and epoll instance, made after the fork.
+    Signals,
+    /// See `Signals`.
+    Epoll,
+    /// The eventfd by which the writer's sync thread reports.
+    SyncDone,
+}
+
+/// How many of a kind a role keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// None.
+    None,
+    /// The one that is its own.
+    Own,
+    /// All there are.
+    All,
+    /// It makes its own after the fork.
+    Makes,
+}
+
+use Descriptor::*;
+use Keeps::*;
+
+/// The table: descriptor, supervisor, worker, writer.
+pub const TABLE: &[(Descriptor, Keeps, Keeps, Keeps)] = &[
+    (Listener, All, All, None),
+    (DataWrite, None, Own, None),
+    (DataRead, All, None, All),
+    (AckWrite, All, None, All),
+    (AckRead, None, Own, None),
+    (Staging, All, None, All),
+    (PrivateRead, All, None, All),
+    (PrivateWrite, All, None, All),
+    (CommitRecord, All, None, All),
+    (Scoreboard, None, Own, Own),
+    (Admission, All, All, None),
+    (Directory, All, None, All),
+    (Lock, All, None, All),
+    (Segment, All, None, All),
+    (LiveSegment, None, None, Makes),
+    (Null, None, None, Makes),
+    (ControlSupervisor, All, None, None),
+    (ControlRole, None, Own, Own),
+    (PidFile, All, None, None),
+    (Signals, Makes, Makes, Makes),
+    (Epoll, Makes, Makes, Makes),
+    (SyncDone, None, None, Makes),
+];
+
+/// A descriptor that is open in the supervisor at the moment of a fork.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// Its kind.
+    pub what: Descriptor,
+    /// Whether it was prepared for the role being forked.
+    pub own: bool,
+    /// The descriptor.
+    pub fd: RawFd,
+}
+
+/// What `role` keeps of all that is open.
+pub fn keep(role: Role, inventory: &[Held]) -> Vec<RawFd> {
+    inventory
+        .iter()
+        .filter(|held| keeps(role, held.what).includes(held.own))
+        .map(|held| held.fd)
+        .collect()
+}
+
+/// The table's answer for one cell.
+pub fn keeps(role: Role, what: Descriptor) -> Keeps {
+    let row = TABLE.iter().find(|row| row.0 == what);
+    row.map_or(None, |row| match role {
+        Role::Supervisor => row.1,
+        Role::Worker => row.2,
+        Role::Writer => row.3,
+    })
+}
+
+impl Keeps {
+    fn includes(self, own: bool) -> bool {
+        match self {
+            None | Makes => false,
+            Own => own,
+            All => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_keeps_only_its_own_pipe_ends() {
+        let held = |what, own, fd| Held { what, own, fd };
+        let inventory = [
+            held(DataWrite, true, 10),
+            held(DataWrite, false, 11),
+            held(DataRead, true, 12),
+            held(Listener, false, 13),
+            held(Lock, false, 14),
+        ];
+        assert_eq!(keep(Role::Worker, &inventory), [10, 13]);
+        assert_eq!(keep(Role::Writer, &inventory), [12, 14]);
+    }
+
+    #[test]
+    fn each_kind_has_one_row() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert!(
+                TABLE[index + 1..].iter().all(|other| other.0 != row.0),
+                "{:?}",
+                row.0
+            );
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The store's directory: made, checked, locked by one daemon, and told apart by a start epoch.
+//!
+//! Promise: nothing is used that somebody else could have planted (symlinks, a world-writable directory), and nothing
+//! is written before the lock is held. Used by the supervisor, before any role is forked.
+use crate::config::Format;
+use crate::exit::{self, Fatal};
+use crate::sys::file::{self, Access};
+use crate::sys::{AsFd, BorrowedFd, OwnedFd, user};
+use serde::{Deserialize, Serialize};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Held locked by supervisor and writer; holds the supervisor's pid.
+pub const LOCK: &str = ".lock";
+/// Says what the directory is: the layout's version and the start epoch.
+pub const STORE: &str = ".store";
+const STORE_NEW: &str = ".store.new";
+const PROBE: &str = ".link-probe";
+/// The layout that this code reads and writes.
+const VERSION: u32 = 1;
+const MODE: u32 = 0o750;
+
+/// An open store directory.
+#[derive(Debug)]
+pub struct Directory {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Identity {
+    version: u32,
+    epoch: u32,
+    format: String,
+}
+
+impl Directory {
+    /// Opens the directory, after making it with its parents (0750) if it is not there.
+    ///
+    /// # Errors
+    /// Exit 74: it cannot be made or opened, is a symlink or no directory, is open for everybody to write, or belongs
+    /// to somebody else than us and root.
+    pub fn open_or_make(path: &Path) -> Result<Self, Fatal> {
+        let show = path.display();
+        if !path.exists() {
+            let made = DirBuilder::new().recursive(true).mode(MODE).create(path);
+            made.map_err(|error| failed(&format!("make the store directory {show}"), &error, path))?;
+        }
+        let fd = file::open_directory(path).map_err(|error| match error.raw_os_error() {
+            Some(nix::libc::ELOOP | nix::libc::ENOTDIR) => Fatal::new(
+                exit::STORE,
+                format!("cannot use {show} as the store: it is a symlink or no directory; set store.directory to the directory itself"),
+            ),
+            _ => failed(&format!("open the store directory {show}"), &error, path),
+        })?;
+        let stat = file::stat(&fd).map_err(|error| failed(&format!("examine {show}"), &error, path))?;
+        if stat.st_mode & 0o002 != 0 {
+            return Err(Fatal::new(
+                exit::STORE,
+                format!("will not use {show} as the store: everybody may write there; run: chmod o-w {show}"),
+            ));
+        }
+        if stat.st_uid != 0 && stat.st_uid != user::effective_uid() && user::effective_uid() != 0 {
+            let message = format!("will not use {show} as the store: it belongs to user {}; run: chown it to the daemon's user", stat.st_uid);
+            return Err(Fatal::new(exit::STORE, message));
+        }
+        Ok(Self { fd, path: path.to_owned() })
+    }
+
+    /// Locks the directory for this daemon and everything forked from it.
+    ///
+    /// # Errors
+    /// Exit 75: another daemon holds the lock; the message names its pid. Exit 74: the directory cannot be written.
+    pub fn lock(&self) -> Result<File, Fatal> {
+        let show = self.path.display();
+        let cannot = |error: &io::Error| failed(&format!("lock {show}/{LOCK}"), error, &self.path);
+        let mut lock = file::open_at(self.fd.as_fd(), LOCK, Access::Create, 0o600).map_err(|error| cannot(&error))?;
+        if !file::try_lock(&lock).map_err(|error| cannot(&error))? {
+            let mut owner = String::new();
+            let _ = (&mut lock).take(32).read_to_string(&mut owner);
+            let owner = owner.trim();
+            let owner = if owner.is_empty() { "unknown" } else { owner };
+            return Err(Fatal::new(
+                exit::LOCKED,
+                format!("the store {show} is locked by another daemon (pid {owner}); stop it, or set another store.directory"),
+            ));
+        }
+        let record = || -> io::Result<()> {
+            lock.set_len(0)?;
+            writeln!(&lock, "{}", std::process::id())
+        };
+        record().map_err(|error| cannot(&error))?;
+        Ok(lock)
+    }
+
+    /// Begins a new start epoch, durably, and returns it; also makes sure that the file system has hard links.
+    ///
+    /// # Errors
+    /// Exit 74: the directory cannot be written, has no hard links, or was written by a newer version.
+    pub fn begin_epoch(&self, format: Format) -> Result<u32, Fatal> {
+        let show = self.path.display();
+        let cannot = |what: &str, error: &io::Error| failed(&format!("{what} {show}/{STORE}"), error, &self.path);
+        let last = self.identity().map_err(|error| cannot("read", &error))?;
+        if let Some(Identity { version, .. }) = last.as_ref().filter(|identity| identity.version > VERSION) {
+            let message = format!("cannot use the store {show}: its layout is version {version}, this program knows up to {VERSION}; upgrade echostored");
+            return Err(Fatal::new(exit::STORE, message));
+        }
+        let epoch = last.map_or(0, |identity| identity.epoch).wrapping_add(1);
+        let identity = Identity { version: VERSION, epoch, format: format_name(format).to_owned() };
+        replace(self.fd.as_fd(), STORE, STORE_NEW, &identity).map_err(|error| cannot("write", &error))?;
+        self.probe_links().map_err(|error| {
+            Fatal::new(
+                exit::STORE,
+                format!("cannot make a hard link in {show}: {error}; `current` is a hard link to the live file, so put store.directory on a file system that has them (ext4, xfs, btrfs, tmpfs)"),
+            )
+        })?;
+        Ok(epoch)
+    }
+
+    fn identity(&self) -> io::Result<Option<Identity>> {
+        read_small(self.fd.as_fd(), STORE)?.map(|text| parse(&text)).transpose()
+    }
+
+    fn probe_links(&self) -> io::Result<()> {
+        file::unlink_at(self.fd.as_fd(), PROBE)?;
+        file::link_at(self.fd.as_fd(), STORE, PROBE)?;
+        file::unlink_at(self.fd.as_fd(), PROBE)
+    }
+
+    /// The directory's descriptor: names below it keep working when the directory is renamed.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+}
+
+/// The configuration's word for a format.
+pub fn format_name(format: Format) -> &'static str {
+    match format {
+        Format::Text => "text",
+        Format::Jsonl => "jsonl",
+        Format::Raw => "raw",
+    }
+}
+
+/// Replaces a small file as a whole, durably: written under another name, synced, renamed, the directory synced.
+pub(super) fn replace(directory: BorrowedFd<'_>, name: &str, temporary: &str, content: &impl Serialize) -> io::Result<()> {
+    let text = toml::to_string(content).map_err(io::Error::other)?;
+    file::unlink_at(directory, temporary)?;
+    let mut new = file::open_at(directory, temporary, Access::CreateNew, 0o640)?;
+    new.write_all(text.as_bytes())?;
+    new.sync_all()?;
+    file::rename_at(directory, temporary, name)?;
+    file::sync_directory(directory)
+}
+
+/// Reads a small file; `None` if it is not there.
+pub(super) fn read_small(directory: BorrowedFd<'_>, name: &str) -> io::Result<Option<String>> {
+    let file = match file::open_at(directory, name, Access::Read, 0) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = String::new();
+    file.take(4096).read_to_string(&mut text)?;
+    Ok(Some(text))
+}
+
+pub(super) fn parse<T: for<'a> Deserialize<'a>>(text: &str) -> io::Result<T> {
+    toml::from_str(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.message().to_owned()))
+}
+
+/// An error of the file system with its remedy.
+pub fn failed(what: &str, error: &io::Error, directory: &Path) -> Fatal {
+    let show = directory.display();
+    let remedy = match error.raw_os_error() {
+        Some(nix::libc::EACCES | nix::libc::EPERM) => {
+            format!("; make {show} writable for the daemon's user (uid {})", user::effective_uid())
+        }
+        Some(nix::libc::EROFS) => format!("; mount it writable, or add ReadWritePaths={show} to the service unit"),
+        Some(nix::libc::ENOSPC | nix::libc::EDQUOT) => "; make room there".to_owned(),
+        Some(nix::libc::ENOENT) => "; check the path in store.directory".to_owned(),
+        _ => String::new(),
+    };
+    Fatal::new(exit::STORE, format!("cannot {what}: {error}{remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_count_up_and_survive() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a/b/store");
+        for epoch in 1..=3 {
+            let directory = Directory::open_or_make(&path).unwrap();
+            assert_eq!(directory.begin_epoch(Format::Text), Ok(epoch));
+        }
+    }
+
+    #[test]
+    fn the_second_lock_names_the_first_owner() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("store");
+        let lock = Directory::open_or_make(&path).unwrap().lock().unwrap();
+        let refused = Directory::open_or_make(&path).unwrap().lock().unwrap_err();
+        assert_eq!(refused.code, exit::LOCKED);
+        assert!(refused.message.contains(&format!("pid {}", std::process::id())), "{refused}");
+        drop(lock);
+        Directory::open_or_make(&path).unwrap().lock().unwrap();
+    }
+
+    #[test]
+    fn planted_places_are_refused() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let place = tempfile::tempdir().unwrap();
+        let (real, link, open) = (place.path().join("real"), place.path().join("link"), place.path().join("open"));
+        std::fs::create_dir(&real).unwrap();
+        symlink(&real, &link).unwrap();
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
+        for path in [&link, &open, &place.path().join("real/file")] {
+            std::fs::write(place.path().join("real/file"), "").unwrap();
+            assert_eq!(Directory::open_or_make(path).unwrap_err().code, exit::STORE, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_newer_layout_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join(STORE), "version = 2\nepoch = 9\nformat = \"text\"\n").unwrap();
+        let refused = Directory::open_or_make(place.path()).unwrap().begin_epoch(Format::Text).unwrap_err();
+        assert_eq!(refused.code, exit::STORE);
+    }
+}

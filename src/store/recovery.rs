@@ -1,0 +1,213 @@
+//! Start-up: was the last end clean, and what does an unclean one leave behind.
+//!
+//! Promise: nothing acknowledged is touched; what is torn is set aside, never deleted and never welded to the next
+//! record; each step may be repeated by a start that was killed in the middle of it.
+use super::directory::{format_name, parse, read_small, replace};
+use super::names::{SegmentName, TORN_SUFFIX};
+use crate::config::Format;
+use crate::sys::file::{self, Access};
+use crate::sys::{BorrowedFd, crash};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Written by the last writer at a clean end, removed by the next one before it writes.
+const CLEAN: &str = ".clean";
+const CLEAN_NEW: &str = ".clean.new";
+
+/// What the last writer knew of the live segment when it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct CleanEnd {
+    segment: String,
+    length: u64,
+    format: String,
+}
+
+impl CleanEnd {
+    /// Notes a clean end, durably.
+    pub fn write(directory: BorrowedFd<'_>, segment: &SegmentName, length: u64, format: Format) -> io::Result<()> {
+        let note = Self { segment: segment.build(), length, format: format_name(format).to_owned() };
+        replace(directory, CLEAN, CLEAN_NEW, &note)
+    }
+
+    /// The note, if the last end left one that can be read.
+    pub fn read(directory: BorrowedFd<'_>) -> io::Result<Option<Self>> {
+        Ok(read_small(directory, CLEAN)?.and_then(|text| parse(&text).ok()))
+    }
+
+    /// Removes the note, durably: from now on an end is unclean until it is noted again.
+    pub fn remove(directory: BorrowedFd<'_>) -> io::Result<()> {
+        file::unlink_at(directory, CLEAN)?;
+        file::sync_directory(directory)
+    }
+}
+
+/// What to do with the newest segment at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on writing to it.
+    Resume,
+    /// Begin a new one. `check`: the end was unclean, so look for a torn record.
+    Replace {
+        /// Whether the old tail is in doubt.
+        check: bool,
+    },
+}
+
+/// Decides from the newest segment's name and length, the note of the last end, and the format to be written.
+pub fn verdict(newest: &SegmentName, length: u64, clean: Option<&CleanEnd>, format: Format) -> Verdict {
+    let clean = clean.filter(|note| note.segment == newest.build() && note.length == length);
+    match clean {
+        Some(note) if note.format == format_name(format) => Verdict::Resume,
+        _ if length == 0 => Verdict::Resume,
+        Some(_) => Verdict::Replace { check: false },
+        None => Verdict::Replace { check: true },
+    }
+}
+
+/// How many bytes of a segment are whole records: everything up to the last record that is well-formed.
+///
+/// Read backwards in blocks, so that a large segment with a short torn end is checked in no time.
+pub fn whole_length(segment: &File, is_record: impl Fn(&[u8]) -> bool) -> io::Result<u64> {
+    let mut end = segment.metadata()?.len();
+    let mut line_end = None;
+    let mut buffer = Vec::new();
+    let mut start = end;
+    // `buffer` holds the file's bytes start..; `end` is where the record under examination ends, exclusive of its LF.
+    loop {
+        let offset = usize::try_from(end - start).map_err(io::Error::other)?;
+        match memchr::memrchr(b'\n', &buffer[..offset.min(buffer.len())]) {
+            Some(at) => {
+                if line_end.is_some_and(|_| is_record(&buffer[at + 1..offset])) {
+                    return Ok(end + 1);
+                }
+                end = start + at as u64;
+                buffer.truncate(at);
+                line_end = Some(end);
+            }
+            None if start == 0 => {
+                let whole = line_end.is_some() && is_record(&buffer[..offset.min(buffer.len())]);
+                return Ok(if whole { end + 1 } else { 0 });
+            }
+            None => {
+                let block = start.min(1 << 20);
+                let mut bytes = vec![0; usize::try_from(block).map_err(io::Error::other)?];
+                segment.read_exact_at(&mut bytes, start - block)?;
+                bytes.append(&mut buffer);
+                buffer = bytes;
+                start -= block;
+            }
+        }
+    }
+}
+
+/// Moves what follows `whole` in a closed segment to `<name>.torn`, and cuts the segment there. Returns the bytes moved.
+///
+/// The copy is whole and durable before the original is cut; a repetition copies the same bytes again.
+pub fn set_aside(directory: BorrowedFd<'_>, name: &SegmentName, segment: &File, whole: u64) -> io::Result<u64> {
+    let length = segment.metadata()?.len();
+    if length <= whole {
+        return Ok(0);
+    }
+    let torn = name.build() + TORN_SUFFIX;
+    let temporary = torn.clone() + ".new";
+    file::unlink_at(directory, &temporary)?;
+    let copy = file::open_at(directory, &temporary, Access::CreateNew, 0o640)?;
+    let mut block = vec![0; 1 << 16];
+    let mut at = whole;
+    while at < length {
+        let count = segment.read_at(&mut block, at)?;
+        if count == 0 {
+            break;
+        }
+        copy.write_all_at(&block[..count], at - whole)?;
+        at += count as u64;
+    }
+    copy.sync_all()?;
+    file::rename_at(directory, &temporary, &torn)?;
+    file::sync_directory(directory)?;
+    crash::point("recover-torn-copied");
+    segment.set_len(whole)?;
+    segment.sync_all()?;
+    crash::point("recover-cut");
+    Ok(length - whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::fd::AsFd;
+
+    fn segment(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    fn whole(bytes: &[u8]) -> u64 {
+        whole_length(&segment(bytes), |line| line.starts_with(b"ok")).unwrap()
+    }
+
+    #[test]
+    fn the_last_whole_record_is_found() {
+        assert_eq!(whole(b""), 0);
+        assert_eq!(whole(b"ok 1\nok 2\n"), 10);
+        assert_eq!(whole(b"ok 1\nok 2"), 5);
+        assert_eq!(whole(b"ok"), 0);
+        assert_eq!(whole(b"bad\n"), 0);
+        assert_eq!(whole(b"ok 1\n\0\0\0\0"), 5);
+        assert_eq!(whole(b"ok 1\nbad\nworse\nworst"), 5);
+        assert_eq!(whole(b"bad\nok 1\nworse\n"), 9);
+        assert_eq!(whole(b"\n\n\n"), 0);
+    }
+
+    #[test]
+    fn every_cut_of_a_segment_leaves_its_whole_records() {
+        let records: Vec<u8> = (0..200).flat_map(|n| format!("ok {n}\n").into_bytes()).collect();
+        for cut in 0..=records.len() {
+            let expected = records[..cut].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+            assert_eq!(whole(&records[..cut]), expected as u64, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn records_larger_than_a_block_are_seen_whole() {
+        let mut bytes = b"ok 1\nok ".to_vec();
+        bytes.extend(std::iter::repeat_n(b'x', 3 << 20));
+        assert_eq!(whole(&bytes), 5);
+        bytes.push(b'\n');
+        assert_eq!(whole(&bytes), bytes.len() as u64);
+        bytes.extend(b"torn");
+        assert_eq!(whole(&bytes), bytes.len() as u64 - 4);
+    }
+
+    #[test]
+    fn the_verdict_follows_the_note_and_not_the_looks() {
+        let name = SegmentName { prefix: "messages".into(), sequence: 4, start: 0 };
+        let note = CleanEnd { segment: name.build(), length: 10, format: "text".into() };
+        assert_eq!(verdict(&name, 10, Some(&note), Format::Text), Verdict::Resume);
+        assert_eq!(verdict(&name, 10, Some(&note), Format::Jsonl), Verdict::Replace { check: false });
+        assert_eq!(verdict(&name, 11, Some(&note), Format::Text), Verdict::Replace { check: true });
+        assert_eq!(verdict(&name, 10, None, Format::Text), Verdict::Replace { check: true });
+        assert_eq!(verdict(&name, 0, None, Format::Text), Verdict::Resume);
+    }
+
+    #[test]
+    fn a_torn_end_is_kept_beside_the_segment_and_again_after_a_kill() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = file::open_directory(place.path()).unwrap();
+        let name = SegmentName { prefix: "messages".into(), sequence: 4, start: 0 };
+        let path = place.path().join(name.build());
+        std::fs::write(&path, b"ok 1\ntorn").unwrap();
+        let torn = place.path().join(name.build() + TORN_SUFFIX);
+        std::fs::write(&torn, b"torn, from a start that was killed before it cut").unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        assert_eq!(set_aside(directory.as_fd(), &name, &file, 5).unwrap(), 4);
+        assert_eq!(std::fs::read(&path).unwrap(), b"ok 1\n");
+        assert_eq!(std::fs::read(&torn).unwrap(), b"torn");
+        assert_eq!(set_aside(directory.as_fd(), &name, &file, 5).unwrap(), 0);
+        assert_eq!(std::fs::read(&torn).unwrap(), b"torn");
+    }
+}

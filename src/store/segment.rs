@@ -1,0 +1,176 @@
+//! Segments: the files that hold the records, and `current`, the hard link to the live one.
+//!
+//! Promise: every deed here may be repeated, and a kill between any two leaves a directory that the next start, or the
+//! next writer, goes on from. `current` is never absent once it was there.
+use super::names::{CURRENT, SegmentName};
+use crate::sys::file::{self, Access};
+use crate::sys::{BorrowedFd, OwnedFd};
+use nix::sys::stat::FileStat;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+const CURRENT_NEW: &str = ".current.new";
+
+/// Which file a segment is: by number, and as the kernel knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Sequence number, from the name.
+    pub sequence: u64,
+    /// Start time in seconds since 1970, from the name.
+    pub start: i64,
+    /// Device.
+    pub device: u64,
+    /// Inode.
+    pub inode: u64,
+}
+
+/// An open segment.
+#[derive(Debug)]
+pub struct Segment {
+    /// Its name.
+    pub name: SegmentName,
+    /// As the kernel knows it.
+    pub identity: Identity,
+    /// The description that is written and synced; shared with the sync thread.
+    pub file: Arc<File>,
+}
+
+impl Segment {
+    /// Opens an existing segment for writing.
+    pub fn open(directory: BorrowedFd<'_>, name: SegmentName) -> io::Result<Self> {
+        let file = file::open_at(directory, &name.build(), Access::ReadWrite, 0)?;
+        Self::of(name, file)
+    }
+
+    /// Makes a new, empty segment of exactly this mode; it is not yet durable, nor `current`.
+    pub fn create(directory: BorrowedFd<'_>, name: SegmentName, mode: u32) -> io::Result<Self> {
+        let file = file::open_at(directory, &name.build(), Access::CreateNew, mode)?;
+        file::set_mode(&file, mode)?;
+        Self::of(name, file)
+    }
+
+    /// Takes an open description of the segment `name`.
+    pub fn of(name: SegmentName, file: File) -> io::Result<Self> {
+        let stat = file::stat(&file)?;
+        if stat.st_mode & nix::libc::S_IFMT != nix::libc::S_IFREG {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} is not a regular file", name.build())));
+        }
+        let identity = Identity { sequence: name.sequence, start: name.start, device: stat.st_dev, inode: stat.st_ino };
+        Ok(Self { name, identity, file: Arc::new(file) })
+    }
+
+    /// Opens the same file once more, as a description of its own: it sees every sync error that comes after.
+    pub fn second_description(&self, directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+        let second = file::open_at(directory, &self.name.build(), Access::ReadWrite, 0)?;
+        if !is(&file::stat(&second)?, self.identity) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the segment's name leads to another file"));
+        }
+        Ok(second.into())
+    }
+
+    /// Bytes in the file.
+    pub fn length(&self) -> io::Result<u64> {
+        self.file.metadata().map(|metadata| metadata.len())
+    }
+
+    /// Whether `current` is this segment.
+    pub fn is_current(&self, directory: BorrowedFd<'_>) -> io::Result<bool> {
+        match file::stat_at(directory, CURRENT) {
+            Ok(stat) => Ok(is(&stat, self.identity)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the new file and its name durable, before anything of it is acknowledged.
+    pub fn sync_new(&self, directory: BorrowedFd<'_>) -> io::Result<()> {
+        self.file.sync_all()?;
+        file::sync_directory(directory)
+    }
+
+    /// Gives the segment a second name, from which it can become `current` in one step.
+    pub fn link(&self, directory: BorrowedFd<'_>) -> io::Result<()> {
+        file::unlink_at(directory, CURRENT_NEW)?;
+        file::link_at(directory, &self.name.build(), CURRENT_NEW)
+    }
+
+    /// Renames that second name over `current`.
+    ///
+    /// `rename` between two links of one file does nothing and leaves both (rename(2)), hence the unlink behind it.
+    pub fn swap(&self, directory: BorrowedFd<'_>) -> io::Result<()> {
+        match file::rename_at(directory, CURRENT_NEW, CURRENT) {
+            // Repeated after a swap that took place.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.is_current(directory)? => {}
+            result => result?,
+        }
+        file::unlink_at(directory, CURRENT_NEW)
+    }
+}
+
+fn is(stat: &FileStat, identity: Identity) -> bool {
+    stat.st_dev == identity.device && stat.st_ino == identity.inode
+}
+
+/// The names of all segments in the directory, of any prefix, sorted by sequence number.
+pub fn list(directory: BorrowedFd<'_>) -> io::Result<Vec<SegmentName>> {
+    let mut names = Vec::new();
+    // A descriptor of its own: reading moves the position of the description.
+    let own = file::open_at(directory, ".", Access::Directory, 0)?;
+    for entry in nix::dir::Dir::from_fd(own.into())?.iter() {
+        if let Some(name) = entry?.file_name().to_str().ok().and_then(SegmentName::parse) {
+            names.push(name);
+        }
+    }
+    names.sort_by(|a, b| (a.sequence, &a.prefix, a.start).cmp(&(b.sequence, &b.prefix, b.start)));
+    Ok(names)
+}
+
+/// Makes the directory's names durable.
+pub fn sync_names(directory: &impl AsFd) -> io::Result<()> {
+    file::sync_directory(directory.as_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::file::open_directory;
+    use std::os::unix::fs::MetadataExt;
+
+    fn name(sequence: u64) -> SegmentName {
+        SegmentName { prefix: "messages".into(), sequence, start: 0 }
+    }
+
+    #[test]
+    fn current_moves_from_file_to_file_and_repeats_harmlessly() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = open_directory(place.path()).unwrap();
+        for sequence in 1..=3 {
+            let segment = Segment::create(directory.as_fd(), name(sequence), 0o640).unwrap();
+            for _ in 0..2 {
+                segment.link(directory.as_fd()).unwrap();
+                segment.swap(directory.as_fd()).unwrap();
+                segment.swap(directory.as_fd()).unwrap();
+                assert!(segment.is_current(directory.as_fd()).unwrap());
+                assert!(!place.path().join(CURRENT_NEW).exists());
+            }
+            let metadata = place.path().join(CURRENT).metadata().unwrap();
+            assert_eq!((metadata.ino(), metadata.nlink(), metadata.mode() & 0o777), (segment.identity.inode, 2, 0o640));
+        }
+        assert_eq!(list(directory.as_fd()).unwrap().iter().map(|name| name.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn nothing_planted_is_opened_as_a_segment() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = open_directory(place.path()).unwrap();
+        std::fs::write(place.path().join("elsewhere"), "").unwrap();
+        std::os::unix::fs::symlink("elsewhere", place.path().join(name(1).build())).unwrap();
+        nix::unistd::mkfifo(&place.path().join(name(2).build()), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for sequence in 1..=2 {
+            assert!(Segment::create(directory.as_fd(), name(sequence), 0o640).is_err());
+            assert!(Segment::open(directory.as_fd(), name(sequence)).is_err());
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Files by descriptor: read, positioned vectored write, sync, link, lock.
+use super::{AsFd, AsRawFd, BorrowedFd, OwnedFd, retry};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::libc;
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmod, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::path::Path;
+
+/// Reads once, appending at most `limit` bytes to `buffer`'s end. 0: end of file.
+pub fn read_append(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
+    if buffer.capacity() - buffer.len() < limit {
+        buffer.reserve(limit);
+    }
+    let spare = buffer.spare_capacity_mut();
+    let room = spare.len().min(limit);
+    let start = spare.as_mut_ptr();
+    // SAFETY: `start` points to `room` writable bytes of the vector's spare capacity, which read only writes to.
+    let count = retry(|| unsafe { libc::read(fd.as_raw_fd(), start.cast(), room) })?;
+    // SAFETY: the kernel has initialised `count` <= `room` bytes right behind the old length.
+    unsafe { buffer.set_len(buffer.len() + count) };
+    Ok(count)
+}
+
+/// Writes once to a pipe or file at its own position (write(2)); may be short.
+pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match nix::unistd::write(fd, bytes) {
+            Err(Errno::EINTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// Writes all of `slices` at `offset` (pwritev(2)), going on after short writes at the offset reached.
+///
+/// On an error some of the bytes may be in the file: the caller writes the same bytes again at the same offset.
+pub fn write_all_at(
+    file: &File,
+    mut slices: &mut [IoSlice<'_>],
+    mut offset: u64,
+) -> io::Result<()> {
+    /// `IOV_MAX` of Linux, uio(7).
+    const BATCH: usize = 1024;
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        let position =
+            i64::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        let batch = &slices[..slices.len().min(BATCH)];
+        let written = match nix::sys::uio::pwritev(file, batch, position) {
+            Err(Errno::EINTR) => continue,
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            result => result?,
+        };
+        IoSlice::advance_slices(&mut slices, written);
+        offset += written as u64;
+    }
+    Ok(())
+}
+
+/// Opens `name` below `directory`, never following a symlink, never blocking on a FIFO, never becoming a terminal.
+pub fn open_at(
+    directory: BorrowedFd<'_>,
+    name: &str,
+    access: Access,
+    mode: u32,
+) -> io::Result<File> {
+    let flags = match access {
+        Access::Read => OFlag::O_RDONLY,
+        Access::ReadWrite => OFlag::O_RDWR,
+        Access::CreateNew => OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL,
+        Access::Create => OFlag::O_RDWR | OFlag::O_CREAT,
+        Access::Directory => OFlag::O_RDONLY | OFlag::O_DIRECTORY,
+    };
+    let always = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+    let fd = openat(
+        directory,
+        name,
+        flags | always,
+        Mode::from_bits_truncate(mode),
+    )?;
+    Ok(File::from(fd))
+}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading only.
+    Read,
+    /// Reading and writing an existing file.
+    ReadWrite,
+    /// A new file; one that exists is an error.
+    CreateNew,
+    /// Reading and writing, made if it is not there.
+    Create,
+    /// A directory.
+    Directory,
+}
+
+/// Opens a directory by path; the path's last part must not be a symlink.
+pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(nix::fcntl::open(path, flags, Mode::empty())?)
+}
+
+/// `fstat(2)`.
+pub fn stat(fd: impl AsFd) -> io::Result<FileStat> {
+    Ok(fstat(fd)?)
+}
+
+/// `fstatat(2)`, the link itself when `name` is a symlink.
+pub fn stat_at(directory: BorrowedFd<'_>, name: &str) -> io::Result<FileStat> {
+    Ok(fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
+}
+
+/// Sets permission bits, whatever the umask was at creation (fchmod(2)).
+pub fn set_mode(fd: impl AsFd, mode: u32) -> io::Result<()> {
+    Ok(fchmod(fd, Mode::from_bits_truncate(mode))?)
+}
+
+/// Sets permission bits of a name (fchmodat(2)).
+pub fn set_mode_at(directory: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<()> {
+    Ok(nix::sys::stat::fchmodat(
+        directory,
+        name,
+        Mode::from_bits_truncate(mode),
+        FchmodatFlags::FollowSymlink,
+    )?)
+}
+
+/// `renameat(2)` within one directory.
+pub fn rename_at(directory: BorrowedFd<'_>, from: &str, to: &str) -> io::Result<()> {
+    Ok(renameat(directory, from, directory, to)?)
+}
+
+/// `linkat(2)` within one directory.
+pub fn link_at(directory: BorrowedFd<'_>, from: &str, to: &str) -> io::Result<()> {
+    Ok(linkat(directory, from, directory, to, AtFlags::empty())?)
+}
+
+/// `unlinkat(2)`; a name that is not there is no error.
+pub fn unlink_at(directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
+        Err(Errno::ENOENT) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// Makes a directory's names durable (fsync(2) on its descriptor).
+pub fn sync_directory(directory: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(nix::unistd::fsync(directory)?)
+}
+
+/// Takes an exclusive `flock(2)` without waiting: false if another open file description holds it.
+///
+/// The lock belongs to the description: every process that inherited the descriptor holds it, and it is free only
+/// when the last of them has closed it.
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    try_flock(file, libc::LOCK_EX)
+}
+
+/// The same, shared: for a look at whether somebody holds it exclusively.
+pub fn try_lock_shared(file: &File) -> io::Result<bool> {
+    try_flock(file, libc::LOCK_SH)
+}
+
+fn try_flock(file: &File, kind: libc::c_int) -> io::Result<bool> {
+    // SAFETY: flock takes a descriptor and no memory; `file` is open for the whole call.
+    match retry(|| unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) as isize }) {
+        Ok(_) => Ok(true),
+        Err(error) if super::would_block(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

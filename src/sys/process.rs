@@ -1,0 +1,201 @@
+//! Processes: `fork(2)` of a role, its descriptors, its death; limits of the process.
+use super::{AsRawFd, OwnedFd, RawFd, check};
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork, getpid, getppid};
+use std::io;
+use std::os::fd::FromRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use nix::unistd::Pid;
+
+/// Proof of being a freshly forked child; the only way to take over descriptors of the parent's memory.
+#[derive(Debug)]
+pub struct Child(());
+
+impl Child {
+    /// Takes ownership of an inherited descriptor.
+    ///
+    /// The parent's own object for it lies in the copied memory, is never dropped in this process (the child leaves by
+    /// `_exit` and never returns into the parent's frames), so the result is its only owner here. Call once for each.
+    pub fn adopt(&self, fd: &impl AsRawFd) -> OwnedFd {
+        // SAFETY: open, since it is on the child's keep list; no second owner, for the reason above.
+        unsafe { OwnedFd::from_raw_fd(fd.as_raw_fd()) }
+    }
+}
+
+/// Forks a child that keeps only 0, 1, 2 and `keep`, gets `TERM` when its parent dies, runs `role` and leaves with the
+/// code it returns. Never returns in the child.
+///
+/// # Errors
+/// `fork(2)` failed, or this process has more than one thread, which fork would silently lose.
+pub fn fork_role(keep: &[RawFd], role: impl FnOnce(Child) -> u8) -> io::Result<Pid> {
+    if thread_count()? != 1 {
+        return Err(io::Error::other("fork needs a single-threaded process"));
+    }
+    let parent = getpid();
+    // SAFETY: the process has one thread, checked above, so that the child's copy of all locks is unlocked and it may
+    // run any code.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let code = catch_unwind(AssertUnwindSafe(|| match settle(parent, keep) {
+                Ok(()) => role(Child(())),
+                Err(_) => 1,
+            }));
+            // SAFETY: _exit ends the process at once; nothing of the parent's (buffers, destructors) runs here.
+            unsafe { libc::_exit(i32::from(code.unwrap_or(101))) }
+        }
+    }
+}
+
+/// A child's first steps. The death signal comes after everything that could clear it, and a parent that died before
+/// it was set is noticed by asking once more.
+fn settle(parent: Pid, keep: &[RawFd]) -> io::Result<()> {
+    close_all_but(keep)?;
+    prctl::set_pdeathsig(Signal::SIGTERM)?;
+    if getppid() != parent {
+        return Err(io::Error::other("the parent died during fork"));
+    }
+    Ok(())
+}
+
+/// Closes every descriptor but 0, 1, 2 and `keep` (close_range(2)).
+pub fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
+    let mut kept: Vec<u32> = keep
+        .iter()
+        .filter_map(|&fd| u32::try_from(fd).ok())
+        .collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        if fd > first {
+            close_range(first, fd - 1)?;
+        }
+        first = first.max(fd + 1);
+    }
+    close_range(first, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: close_range takes three numbers. The owners of the closed descriptors are never used again: at start
+    // nothing of ours is open yet, after a fork they are the parent's.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } as isize)?;
+    Ok(())
+}
+
+/// The number of threads of this process (`/proc/self/task`, proc(5)).
+pub fn thread_count() -> io::Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/task")?.count())
+}
+
+/// The next child that has ended, without waiting: its pid and how it ended.
+pub fn reap() -> io::Result<Option<(Pid, Ending)>> {
+    loop {
+        return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => Ok(Some((
+                pid,
+                Ending::Exit(u8::try_from(code & 0xff).unwrap_or(1)),
+            ))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => Ok(Some((pid, Ending::Signal(signal)))),
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => Ok(None),
+            Ok(_) | Err(Errno::EINTR) => continue,
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It left with this code.
+    Exit(u8),
+    /// This signal ended it.
+    Signal(Signal),
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exit(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "{signal}"),
+        }
+    }
+}
+
+/// Sends `signal` to a child of ours that has not been reaped yet, hence is still the same process.
+pub fn signal_child(pid: Pid, signal: Signal) -> io::Result<()> {
+    Ok(kill(pid, signal)?)
+}
+
+/// This process's id.
+pub fn own_pid() -> u32 {
+    std::process::id()
+}
+
+/// Raises the soft limit of open files to the hard one and returns it (getrlimit(2)).
+pub fn raise_file_limit() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}
+
+/// The number of CPUs that this process may run on (sched_getaffinity(2)).
+pub fn cpu_count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Opens `/dev/null` in the place of each of 0, 1 and 2 that is closed, so that no file of ours lands there and is
+/// written to by a stray message.
+pub fn fill_standard_fds() -> io::Result<()> {
+    loop {
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")?;
+        if file.as_raw_fd() > 2 {
+            return Ok(());
+        }
+        std::mem::forget(file);
+    }
+}
+
+/// Forgets the variables by which a service manager speaks to its main process, in a role that is not that process.
+pub fn forget_service_environment(_child: &Child) {
+    for name in [
+        "NOTIFY_SOCKET",
+        "LISTEN_PID",
+        "LISTEN_FDS",
+        "LISTEN_FDNAMES",
+        "LISTEN_PIDFDID",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
+    ] {
+        // SAFETY: `_child` proves that the process was just forked and has one thread: nobody reads the environment.
+        unsafe { std::env::remove_var(name) };
+    }
+}
+
+/// Unblocks all signals that a careless parent may have left blocked.
+pub fn unblock_signals() -> io::Result<()> {
+    Ok(SigSet::all().thread_unblock()?)
+}
+
+/// Sets the file mode creation mask (umask(2)).
+pub fn set_umask(mask: u32) {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+}
+
+/// Random bytes of the kernel (getrandom(2)): a secret that no client can guess.
+pub fn random_word() -> io::Result<u64> {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the kernel writes at most 8 bytes into `bytes`; up to 256 bytes are given whole (getrandom(2)).
+    super::retry(|| unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) })?;
+    Ok(u64::from_le_bytes(bytes))
+}

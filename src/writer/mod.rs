@@ -1,0 +1,354 @@
+//! The writer: the one process that stores. It reads frames out of the data pipes of all workers, writes them to the
+//! live segment in batches, and acknowledges them.
+//!
+//! Promise: at every instruction it may be killed, and its successor goes on without loss and without duplicate.
+//! It never sees a socket, never interprets a message, and leaves last, on the end of all its pipes.
+
+mod batch;
+mod file;
+mod rotation;
+mod startup;
+mod syncer;
+mod uplink;
+
+use crate::config::{Config, Echo};
+use crate::exit::{self, Fatal};
+use crate::ipc::commit::{CommitRecord, Mark};
+use crate::ipc::control::{Channel, Received, ToSupervisor, ToWriter};
+use crate::ipc::link::PrivatePipe;
+use crate::ipc::scoreboard::{Count, Scoreboard};
+use crate::ipc::seat::WriterSeat;
+use crate::store::clock;
+use crate::store::recovery::CleanEnd;
+use crate::store::schedule::{self, Window};
+use crate::store::segment::Segment;
+use crate::sys::poll::{Event, Interest, Poller};
+use crate::sys::signals::Signals;
+use crate::sys::AsFd;
+use crate::{error, info};
+use file::Pending;
+use rotation::{Rotation, Shelf};
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use syncer::{Job, Syncer};
+use uplink::Uplink;
+
+const CONTROL: u64 = 0;
+const SIGNALS: u64 = 1;
+const SYNC_DONE: u64 = 2;
+const FIRST_LINK: u64 = 16;
+
+/// An idle writer wakes this often: for its heartbeat, and to notice a clock that was set.
+const TICK: Duration = Duration::from_secs(1);
+/// Batches between two looks at the control channel.
+const BATCHES_A_TURN: usize = 16;
+
+fn data_token(id: u64) -> u64 {
+    FIRST_LINK + 2 * id
+}
+
+fn ack_token(id: u64) -> u64 {
+    FIRST_LINK + 2 * id + 1
+}
+
+/// Runs the writer to its end; returns the exit code.
+pub fn run(seat: WriterSeat) -> u8 {
+    // The seat moves into the writer; a failure before that is told by a channel of its own.
+    let mut last_words = seat.channel.as_fd().try_clone_to_owned().map(Channel::<ToSupervisor, ToWriter>::new);
+    let ended = startup::begin(seat).and_then(|mut writer| {
+        last_words = Err(io::ErrorKind::NotFound.into());
+        writer.channel.send(ToSupervisor::Ready);
+        writer.serve().map_err(|error| Fatal::system("go on storing", error))
+    });
+    match ended {
+        Ok(code) => code,
+        Err(fatal) => {
+            error!("{fatal}");
+            if let Ok(channel) = &mut last_words {
+                channel.send(ToSupervisor::Failed { code: fatal.code, message: fatal.message });
+            }
+            fatal.code
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Writer {
+    config: Config,
+    shelf: Shelf,
+    live: Segment,
+    /// Bytes of the live segment that are committed.
+    offset: u64,
+    /// The period of `rotate.interval` that the live segment's records belong to.
+    window: Option<Window>,
+    record: CommitRecord,
+    uplinks: Vec<Uplink>,
+    /// Which uplink comes first in the next batch.
+    turn: usize,
+    private: PrivatePipe,
+    pending: Option<Pending>,
+    /// A write failed: try again then.
+    stalled: Option<Instant>,
+    rotation: Option<Rotation>,
+    rotation_retry: Option<Instant>,
+    rotate_requested: bool,
+    syncer: Syncer,
+    /// There are bytes that no sync was asked for.
+    dirty: bool,
+    syncing: bool,
+    last_sync: Instant,
+    channel: Channel<ToSupervisor, ToWriter>,
+    scoreboard: Scoreboard,
+    poller: Poller,
+    signals: Signals,
+    /// No more links will come.
+    finishing: bool,
+    _lock: File,
+}
+
+enum Leave {
+    Retired,
+    Finished,
+}
+
+impl Writer {
+    #[expect(clippy::too_many_arguments, reason = "each is one thing that the writer owns, given once")]
+    fn new(
+        config: Config,
+        shelf: Shelf,
+        live: Segment,
+        offset: u64,
+        record: CommitRecord,
+        syncer: Syncer,
+        signals: Signals,
+        channel: Channel<ToSupervisor, ToWriter>,
+        scoreboard: Scoreboard,
+        private: PrivatePipe,
+        lock: File,
+    ) -> io::Result<Self> {
+        let poller = Poller::new(256)?;
+        poller.add(&channel, CONTROL, Interest::Input)?;
+        poller.add(&signals, SIGNALS, Interest::Input)?;
+        poller.add(syncer.bell(), SYNC_DONE, Interest::Input)?;
+        let mut writer = Self {
+            config,
+            shelf,
+            live,
+            offset,
+            window: None,
+            record,
+            uplinks: Vec::new(),
+            turn: 0,
+            private,
+            pending: None,
+            stalled: None,
+            rotation: None,
+            rotation_retry: None,
+            rotate_requested: false,
+            syncer,
+            dirty: true,
+            syncing: false,
+            last_sync: Instant::now(),
+            channel,
+            scoreboard,
+            poller,
+            signals,
+            finishing: false,
+            _lock: lock,
+        };
+        writer.open_window();
+        Ok(writer)
+    }
+
+    fn serve(mut self) -> io::Result<u8> {
+        self.publish();
+        for uplink in &mut self.uplinks {
+            // The predecessor's last acks may never have been sent.
+            uplink.acknowledge()?;
+        }
+        let mut events = Vec::new();
+        let mut busy = false;
+        loop {
+            let timeout = if busy { Duration::ZERO } else { self.sleep(Instant::now()) };
+            self.poller.wait(Some(timeout), &mut events)?;
+            self.scoreboard.add(Count::Heartbeat, 1);
+            self.channel.flush();
+            for event in &events {
+                if let Some(Leave::Retired) = self.dispatch(event)? {
+                    return Ok(exit::OK);
+                }
+            }
+            let now = Instant::now();
+            busy = self.store(now)?;
+            self.housekeeping(now);
+            if let Some(Leave::Finished) = self.sweep()? {
+                return Ok(self.finish());
+            }
+        }
+    }
+
+    fn dispatch(&mut self, event: &Event) -> io::Result<Option<Leave>> {
+        match event.token {
+            CONTROL => return self.obey(),
+            // `TERM` comes when the supervisor dies, which the channel's end tells too, or from somebody who means all.
+            SIGNALS => while self.signals.next()?.is_some() {},
+            SYNC_DONE => self.synced(),
+            token => {
+                let id = (token - FIRST_LINK) / 2;
+                let Some(uplink) = self.uplinks.iter_mut().find(|uplink| uplink.id() == id) else { return Ok(None) };
+                if token == data_token(id) { uplink.wake(event.hangup) } else { uplink.acknowledge()? }
+            }
+        }
+        Ok(None)
+    }
+
+    fn obey(&mut self) -> io::Result<Option<Leave>> {
+        loop {
+            match self.channel.receive()? {
+                Received::Nothing => return Ok(None),
+                Received::Message(ToWriter::Attach(link)) => {
+                    let mark = Mark { id: link.terms.id, through: 0, staged: 0 };
+                    self.attach(link, mark)?;
+                }
+                Received::Message(ToWriter::Rotate) => self.rotate_requested = true,
+                Received::Message(ToWriter::Retire) => return Ok(Some(Leave::Retired)),
+                Received::Message(ToWriter::Finish) => self.finishing = true,
+                Received::End => {
+                    self.poller.remove(self.channel.as_fd())?;
+                    self.finishing = true;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Stores what is in the pipes. True: there is more.
+    fn store(&mut self, now: Instant) -> io::Result<bool> {
+        if self.stalled.is_some_and(|until| now < until) {
+            return Ok(false);
+        }
+        for _ in 0..BATCHES_A_TURN {
+            let mut index = 0;
+            while index < self.uplinks.len() {
+                if self.uplinks[index].wants_look()
+                    && let Err(broken) = self.uplinks[index].look(&self.private)?
+                    && self.pending.is_none()
+                {
+                    self.drop_broken(index, &broken.0);
+                    continue;
+                }
+                index += 1;
+            }
+            if !self.store_some(now)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn drop_broken(&mut self, index: usize, why: &str) {
+        let uplink = self.uplinks.swap_remove(index);
+        error!("worker link {} carries {why}; its worker is replaced", uplink.id());
+        self.channel.send(ToSupervisor::Broken(uplink.id()));
+    }
+
+    /// Drops the links that are at their end. `Finished`: none is left and none will come.
+    fn sweep(&mut self) -> io::Result<Option<Leave>> {
+        if self.pending.is_none() {
+            let mut index = 0;
+            while index < self.uplinks.len() {
+                if !self.uplinks[index].is_drained() {
+                    index += 1;
+                    continue;
+                }
+                let uplink = self.uplinks.swap_remove(index);
+                if uplink.torn_bytes() > 0 {
+                    self.scoreboard.add(Count::TornFrames, 1);
+                    info!("dropped {} bytes of an unfinished frame of a dead worker; none of it was echoed", uplink.torn_bytes());
+                }
+                self.publish();
+                self.channel.send(ToSupervisor::Drained(uplink.id()));
+            }
+        }
+        let done = self.finishing && self.uplinks.is_empty() && self.pending.is_none();
+        Ok(done.then_some(Leave::Finished))
+    }
+
+    /// Rotation by clock and by request, and the background sync.
+    fn housekeeping(&mut self, now: Instant) {
+        if self.window.is_some_and(|window| schedule::due(clock::now_seconds(), window)) {
+            // An empty segment is never rotated: it just belongs to the new period.
+            if self.offset == 0 { self.open_window() } else { self.rotate_requested = true }
+        }
+        if self.rotate_requested && self.pending.is_none() && self.rotation_retry.is_none_or(|at| now >= at) {
+            if self.offset == 0 { self.rotate_requested = false } else { self.rotate(now) }
+        }
+        let Some(interval) = self.config.store.sync_interval else { return };
+        if self.dirty && !self.syncing && self.config.server.echo != Echo::Synced && now >= self.last_sync + interval {
+            (self.dirty, self.syncing, self.last_sync) = (false, true, now);
+            let file = Arc::clone(&self.live.file);
+            self.syncer.submit(Job::Live { sequence: self.live.identity.sequence, file });
+        }
+    }
+
+    fn synced(&mut self) {
+        self.syncer.bell().clear();
+        while let Some(outcome) = self.syncer.outcome() {
+            self.scoreboard.add(Count::Syncs, 1);
+            self.syncing &= !outcome.live;
+            self.judge(&outcome);
+        }
+    }
+
+    fn judge(&mut self, outcome: &syncer::Outcome) {
+        if let Err(error) = &outcome.result {
+            self.scoreboard.add(Count::Faults, 1);
+            error!("cannot sync segment {}: {error}; what was written since its last sync may not survive a power cut", outcome.sequence);
+            // The kernel has marked the pages clean: the next sync of this file would lie.
+            self.rotate_requested |= outcome.live && outcome.sequence == self.live.identity.sequence;
+        }
+    }
+
+    fn open_window(&mut self) {
+        let rotate = &self.config.rotate;
+        let since = if self.offset == 0 { clock::now_seconds() } else { self.live.name.start };
+        self.window = rotate.interval.map(|interval| schedule::window_in(rotate.timezone, since, interval));
+    }
+
+    /// How long to wait for news.
+    fn sleep(&self, now: Instant) -> Duration {
+        let until = |at: Option<Instant>| at.map_or(TICK, |at| at.saturating_duration_since(now));
+        let sync = self.config.store.sync_interval.filter(|_| self.dirty && !self.syncing);
+        let edge = self.window.map_or(TICK, |window| {
+            let micros = window.end.saturating_mul(1_000_000).saturating_sub(clock::now_micros());
+            Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+        });
+        let edge = if self.offset == 0 || self.rotation_retry.is_some() { TICK } else { edge };
+        let synced = sync.filter(|_| self.config.server.echo != Echo::Synced).map(|interval| self.last_sync + interval);
+        TICK.min(until(self.stalled)).min(until(self.rotation_retry)).min(until(synced)).min(edge)
+    }
+
+    /// The last to leave: syncs, notes the clean end.
+    fn finish(self) -> u8 {
+        let mut code = exit::OK;
+        let Self { live, offset, shelf, config, syncer, .. } = self;
+        for outcome in syncer.finish() {
+            if let Err(error) = outcome.result {
+                error!("cannot sync segment {}: {error}", outcome.sequence);
+                code = exit::FAILED;
+            }
+        }
+        let noted = live.file.sync_all().and_then(|()| match code {
+            exit::OK => CleanEnd::write(shelf.directory.as_fd(), &live.name, offset, config.store.format),
+            _ => Ok(()),
+        });
+        if let Err(error) = noted {
+            error!("cannot sync {} at the end: {error}", live.name.build());
+            code = exit::FAILED;
+        }
+        info!("{} ends at byte {offset}", live.name.build());
+        code
+    }
+}

@@ -1,0 +1,168 @@
+//! Rotation: from the live segment to a new one, as named stages, each retried where it failed and safe to be killed in.
+//!
+//! Create → Sync → Link → Swap. Until the swap the old segment stays live and writable; after it the old one is never
+//! written again. A kill leaves a newer, empty segment behind, which the next writer finds and goes on with.
+use crate::store::names::SegmentName;
+use crate::store::segment::{self, Segment};
+use crate::sys::{AsFd, OwnedFd, crash};
+use std::io;
+use std::sync::Arc;
+
+/// Where segments are made, and what they are called.
+#[derive(Debug)]
+pub struct Shelf {
+    /// The store's directory.
+    pub directory: Arc<OwnedFd>,
+    /// `store.prefix`.
+    pub prefix: String,
+    /// `store.file-mode`.
+    pub mode: u32,
+    /// The highest sequence number in the directory.
+    pub last_sequence: u64,
+}
+
+impl Shelf {
+    /// All segments there are, by sequence number.
+    pub fn list(&self) -> io::Result<Vec<SegmentName>> {
+        segment::list(self.directory.as_fd())
+    }
+
+    fn create(&mut self, now: i64) -> io::Result<Segment> {
+        loop {
+            let name =
+                SegmentName { prefix: self.prefix.clone(), sequence: self.last_sequence + 1, start: now };
+            match Segment::create(self.directory.as_fd(), name, self.mode) {
+                // Somebody else's file under that name: never ours to overwrite; the next number is free.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.last_sequence += 1,
+                Err(error) => return Err(error),
+                Ok(segment) => {
+                    self.last_sequence += 1;
+                    return Ok(segment);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Stage {
+    Create,
+    Sync(Segment),
+    Link(Segment),
+    Swap(Segment),
+}
+
+/// A rotation under way.
+#[derive(Debug)]
+pub struct Rotation {
+    stage: Stage,
+    second: Option<OwnedFd>,
+}
+
+impl Rotation {
+    /// A rotation that has done nothing yet.
+    pub fn new() -> Self {
+        Self { stage: Stage::Create, second: None }
+    }
+
+    /// Goes on with the new segment that a killed writer left.
+    pub fn adopt(segment: Segment) -> Self {
+        Self { stage: Stage::Sync(segment), second: None }
+    }
+
+    /// Whether the old segment may still be written: not once the swap may have happened.
+    pub fn before_swap(&self) -> bool {
+        !matches!(self.stage, Stage::Swap(_))
+    }
+
+    /// Goes through the stages. Returns the new live segment and its second description; on an error the rotation stays
+    /// at the stage that failed, and running it again retries there.
+    pub fn run(&mut self, shelf: &mut Shelf, now: i64) -> io::Result<(Segment, OwnedFd)> {
+        loop {
+            self.stage = match std::mem::replace(&mut self.stage, Stage::Create) {
+                Stage::Create => {
+                    let segment = shelf.create(now)?;
+                    crash::point("rotate-created");
+                    Stage::Sync(segment)
+                }
+                Stage::Sync(segment) => {
+                    let synced = segment.sync_new(shelf.directory.as_fd());
+                    let second = synced.and_then(|()| segment.second_description(shelf.directory.as_fd()));
+                    match second {
+                        Ok(second) => self.second = Some(second),
+                        Err(error) => return self.stay(Stage::Sync(segment), error),
+                    }
+                    crash::point("rotate-synced");
+                    Stage::Link(segment)
+                }
+                Stage::Link(segment) => {
+                    if let Err(error) = segment.link(shelf.directory.as_fd()) {
+                        return self.stay(Stage::Link(segment), error);
+                    }
+                    crash::point("rotate-linked");
+                    Stage::Swap(segment)
+                }
+                Stage::Swap(segment) => {
+                    if let Err(error) = segment.swap(shelf.directory.as_fd()) {
+                        return self.stay(Stage::Swap(segment), error);
+                    }
+                    crash::point("rotate-swapped");
+                    let second = self.second.take().map_or_else(|| segment.second_description(shelf.directory.as_fd()), Ok)?;
+                    return Ok((segment, second));
+                }
+            };
+        }
+    }
+
+    fn stay<T>(&mut self, stage: Stage, error: io::Error) -> io::Result<T> {
+        self.stage = stage;
+        Err(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::file::open_directory;
+    use std::os::unix::fs::MetadataExt;
+
+    fn shelf(place: &std::path::Path) -> Shelf {
+        let directory = Arc::new(open_directory(place).unwrap());
+        Shelf { directory, prefix: "messages".into(), mode: 0o640, last_sequence: 0 }
+    }
+
+    #[test]
+    fn each_rotation_makes_the_next_current() {
+        let place = tempfile::tempdir().unwrap();
+        let mut shelf = shelf(place.path());
+        for sequence in 1..=3 {
+            let (segment, second) = Rotation::new().run(&mut shelf, 100).unwrap();
+            assert_eq!(segment.identity.sequence, sequence);
+            assert!(segment.is_current(shelf.directory.as_fd()).unwrap());
+            assert_eq!(std::fs::File::from(second).metadata().unwrap().ino(), segment.identity.inode);
+        }
+    }
+
+    #[test]
+    fn a_taken_name_is_passed_over_and_never_overwritten() {
+        let place = tempfile::tempdir().unwrap();
+        let mut shelf = shelf(place.path());
+        let taken = SegmentName { prefix: "messages".into(), sequence: 1, start: 100 }.build();
+        std::fs::write(place.path().join(&taken), "not ours").unwrap();
+        let (segment, _) = Rotation::new().run(&mut shelf, 100).unwrap();
+        assert_eq!(segment.identity.sequence, 2);
+        assert_eq!(std::fs::read(place.path().join(&taken)).unwrap(), b"not ours");
+    }
+
+    #[test]
+    fn a_rotation_goes_on_where_a_killed_one_stopped() {
+        let place = tempfile::tempdir().unwrap();
+        let mut shelf = shelf(place.path());
+        Rotation::new().run(&mut shelf, 100).unwrap();
+        let left = shelf.create(200).unwrap();
+        let identity = left.identity;
+        let (segment, _) = Rotation::adopt(left).run(&mut shelf, 300).unwrap();
+        assert_eq!(segment.identity, identity);
+        assert!(segment.is_current(shelf.directory.as_fd()).unwrap());
+    }
+}

@@ -1,0 +1,224 @@
+//! A writer's beginning: the first of a run examines the directory, every later one goes on from the commit record.
+use super::Writer;
+use super::file::Pending;
+use super::rotation::{Rotation, Shelf};
+use super::syncer::{Job, Syncer};
+use super::uplink::Uplink;
+use crate::config::Format;
+use crate::exit::{self, Fatal};
+use crate::ipc::commit::{CommitRecord, Found, Mark, State};
+use crate::ipc::control::ToSupervisor;
+use crate::ipc::link::Link;
+use crate::ipc::scoreboard::Count;
+use crate::ipc::seat::WriterSeat;
+use crate::store::names::SegmentName;
+use crate::store::recovery::{CleanEnd, Verdict, set_aside, verdict, whole_length};
+use crate::store::segment::{Identity, Segment};
+use crate::store::{clock, directory, parse};
+use crate::sys::signals::{Signals, ignore, reset};
+use crate::sys::{self, AsFd, OwnedFd, crash, pipe};
+use crate::{info, notice, warn};
+use nix::sys::signal::Signal;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// After an unclean end so many of the newest segments may end in a torn record: the last live one, its predecessor
+/// (closed, perhaps not yet synced), and one that a start killed in the middle of its recovery has begun.
+const DOUBTFUL: usize = 3;
+
+/// Becomes the writer: recovers, opens the live segment, finishes what a dead predecessor began.
+pub(super) fn begin(seat: WriterSeat) -> Result<Writer, Fatal> {
+    let system = |error: io::Error| Fatal::system("start the writer", error);
+    reset(&[Signal::SIGTERM]).map_err(system)?;
+    ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2]).map_err(system)?;
+    let signals = Signals::new(&[Signal::SIGTERM]).map_err(system)?;
+    let record = CommitRecord::map(seat.commit.as_fd()).map_err(system)?;
+    let mut shelf = Shelf {
+        directory: Arc::new(seat.directory),
+        prefix: seat.config.store.prefix.clone(),
+        mode: seat.config.store.file_mode,
+        last_sequence: 0,
+    };
+    let cannot = |error: io::Error| directory::failed("open the live segment", &error, &seat.config.store.directory);
+    let segments = shelf.list().map_err(cannot)?;
+    shelf.last_sequence = segments.last().map_or(0, |name| name.sequence);
+    let found = record.read();
+    let opened = match &found {
+        Found::Nothing => recover(&mut shelf, &segments, seat.config.store.format).map_err(cannot)?,
+        Found::Settled(state) => resume(&shelf, &state.segment, state.offset, &seat.segments).map_err(cannot)?,
+        Found::Pending { base, next } => {
+            let offset = if base.segment == next.segment { base.offset } else { 0 };
+            if base.segment != next.segment {
+                cut(&shelf, base);
+            }
+            resume(&shelf, &next.segment, offset, &seat.segments).map_err(cannot)?
+        }
+    };
+    // Only now: a thread before the checks above could not be joined on their errors.
+    let syncer = Syncer::start().map_err(system)?;
+    let mut writer = Writer::new(seat.config, shelf, opened.live, opened.offset, record, syncer, signals, seat.channel, seat.scoreboard, seat.private, seat.lock).map_err(system)?;
+    writer.scoreboard.add(Count::TornRecords, opened.torn);
+    let sequence = writer.live.identity.sequence;
+    writer.channel.send(ToSupervisor::Segment { sequence, file: opened.second });
+    if let Some(file) = opened.inherited {
+        writer.syncer.submit(Job::Inherited { sequence, file });
+    }
+    drain_private(&writer).map_err(system)?;
+    let marks = match &found {
+        Found::Nothing => State::default(),
+        Found::Settled(base) | Found::Pending { base, .. } => base.clone(),
+    };
+    for link in seat.links {
+        let mark = marks.mark(link.terms.id);
+        writer.attach(link, mark).map_err(system)?;
+    }
+    if let Found::Pending { next, .. } = found {
+        writer.replay(next).map_err(system)?;
+    }
+    writer.adopt_newer(&segments).map_err(system)?;
+    Ok(writer)
+}
+
+struct Opened {
+    live: Segment,
+    offset: u64,
+    second: OwnedFd,
+    /// The description that a dead writer's supervisor kept.
+    inherited: Option<OwnedFd>,
+    torn: u64,
+}
+
+/// The first writer of a run: resumes the newest segment after a clean end, otherwise begins a new one and sets torn
+/// ends aside.
+fn recover(shelf: &mut Shelf, segments: &[SegmentName], format: Format) -> io::Result<Opened> {
+    let directory = Arc::clone(&shelf.directory);
+    let clean = CleanEnd::read(directory.as_fd())?;
+    let newest = segments.last().map(|name| Segment::open(directory.as_fd(), name.clone())).transpose()?;
+    let (live, offset, check) = match newest {
+        None => (None, 0, false),
+        Some(segment) => {
+            let length = segment.length()?;
+            match verdict(&segment.name, length, clean.as_ref(), format) {
+                Verdict::Resume => (Some(segment), length, clean.is_none()),
+                Verdict::Replace { check } => (None, 0, check),
+            }
+        }
+    };
+    let (live, second) = match live {
+        Some(segment) => Rotation::adopt(segment).run(shelf, clock::now_seconds())?,
+        None => Rotation::new().run(shelf, clock::now_seconds())?,
+    };
+    crash::point("recover-swapped");
+    let mut torn = 0;
+    if check {
+        for name in segments.iter().rev().filter(|name| name.sequence != live.identity.sequence).take(DOUBTFUL) {
+            torn += u64::from(set_torn_aside(&directory, name)?);
+        }
+    }
+    CleanEnd::remove(directory.as_fd())?;
+    match offset {
+        0 => info!("live segment {}", live.name.build()),
+        _ => info!("live segment {}, resumed at byte {offset}", live.name.build()),
+    }
+    Ok(Opened { live, offset, second, inherited: None, torn })
+}
+
+/// Whether a torn end was set aside.
+fn set_torn_aside(directory: &Arc<OwnedFd>, name: &SegmentName) -> io::Result<bool> {
+    let segment = Segment::open(directory.as_fd(), name.clone())?;
+    let first = first_line(&segment.file)?;
+    let format = parse::detect(&first);
+    let whole = whole_length(&segment.file, |line| parse::parse(format, line).is_ok())?;
+    let moved = set_aside(directory.as_fd(), name, &segment.file, whole)?;
+    if moved > 0 {
+        let name = name.build();
+        warn!("unclean end: {moved} bytes after byte {whole} of {name} are no whole record; none of it was echoed as stored; moved to {name}.torn");
+    }
+    Ok(moved > 0)
+}
+
+fn first_line(file: &File) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::FileExt;
+    let mut head = vec![0; 1 << 16];
+    let count = file.read_at(&mut head, 0)?;
+    head.truncate(memchr::memchr(b'\n', &head[..count]).unwrap_or(count));
+    Ok(head)
+}
+
+/// A later writer: opens the segment that the commit record names.
+fn resume(shelf: &Shelf, identity: &Identity, offset: u64, kept: &[(u64, OwnedFd)]) -> io::Result<Opened> {
+    let name = SegmentName { prefix: shelf.prefix.clone(), sequence: identity.sequence, start: identity.start };
+    let live = Segment::open(shelf.directory.as_fd(), name)?;
+    if live.identity != *identity {
+        return Err(io::Error::other(format!("{} is not the file that was live", live.name.build())));
+    }
+    let second = live.second_description(shelf.directory.as_fd())?;
+    let inherited = kept.iter().find(|(sequence, _)| *sequence == identity.sequence);
+    let inherited = inherited.map(|(_, file)| file.try_clone()).transpose()?;
+    notice!("going on with {} at byte {offset}", live.name.build());
+    Ok(Opened { live, offset, second, inherited, torn: 0 })
+}
+
+/// A batch was being moved away from a segment that failed to sync: what it left there was never acknowledged.
+fn cut(shelf: &Shelf, base: &State) {
+    let Identity { sequence, start, .. } = base.segment;
+    let name = SegmentName { prefix: shelf.prefix.clone(), sequence, start };
+    let done = Segment::open(shelf.directory.as_fd(), name).and_then(|segment| segment.file.set_len(base.offset));
+    if let Err(error) = done {
+        warn!("cannot cut the failed segment {sequence} at byte {}: {error}; what follows there is not part of the store", base.offset);
+    }
+}
+
+/// A predecessor may have been killed between filling its private pipe and reading it.
+fn drain_private(writer: &Writer) -> io::Result<()> {
+    let mut rest = Vec::new();
+    while pipe::read_to(writer.private.read.as_fd(), &mut rest, writer.private.size)? > 0 {
+        rest.clear();
+    }
+    Ok(())
+}
+
+impl Writer {
+    /// Takes a link into service.
+    pub(super) fn attach(&mut self, link: Link, mark: Mark) -> io::Result<()> {
+        let uplink = Uplink::new(link, mark)?;
+        let (data, acks) = uplink.ends();
+        self.poller.add(data, super::data_token(uplink.id()), sys::poll::Interest::InputEdge)?;
+        self.poller.add(acks, super::ack_token(uplink.id()), sys::poll::Interest::OutputEdge)?;
+        self.uplinks.push(uplink);
+        Ok(())
+    }
+
+    /// Carries out a predecessor's intent with the very same frames: they are still in the pipes.
+    fn replay(&mut self, next: State) -> io::Result<()> {
+        let mut parts = Vec::new();
+        for mark in &next.marks {
+            let Some(index) = self.uplinks.iter().position(|uplink| uplink.id() == mark.id) else { continue };
+            let uplink = &mut self.uplinks[index];
+            if uplink.mark().through < mark.through {
+                uplink.look(&self.private)?.map_err(|broken| io::Error::other(broken.0))?;
+            }
+            let count = uplink.count_to(mark.through);
+            parts.push((index, count.ok_or_else(|| io::Error::other("an intended frame is not in its pipe"))?));
+        }
+        let frames: usize = parts.iter().map(|part| part.1).sum();
+        notice!("repeating a batch of {frames} frames that the last writer did not commit");
+        self.pending = Some(Pending { parts, next });
+        self.store_some(Instant::now())?;
+        Ok(())
+    }
+
+    /// Goes on with a rotation that a predecessor was killed in: it left a segment newer than the committed one.
+    fn adopt_newer(&mut self, segments: &[SegmentName]) -> io::Result<()> {
+        let newer = segments.iter().rev().find(|name| name.sequence > self.live.identity.sequence);
+        let Some(newer) = newer.filter(|_| self.pending.is_none()) else { return Ok(()) };
+        let segment = Segment::open(self.shelf.directory.as_fd(), newer.clone())?;
+        if segment.length()? == 0 {
+            self.rotation = Some(Rotation::adopt(segment));
+            self.rotate(Instant::now());
+        }
+        Ok(())
+    }
+}

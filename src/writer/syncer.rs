@@ -1,0 +1,119 @@
+//! Syncs beside the data path: a thread of the writer that does `fdatasync` and tells how it went.
+//!
+//! Promise: one sync at a time, in order; a sync never delays an ack in `received` and `stored` mode.
+use crate::sys::event::Wake;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+
+/// What to sync.
+#[derive(Debug)]
+pub enum Job {
+    /// The live segment `sequence`.
+    Live {
+        /// Its number.
+        sequence: u64,
+        /// The writer's own description of it.
+        file: Arc<File>,
+    },
+    /// The description of the live segment that a dead writer never used: it tells of errors that the dead one was told.
+    Inherited {
+        /// Its number.
+        sequence: u64,
+        /// The description.
+        file: OwnedFd,
+    },
+    /// A segment that was just closed, and the directory's names after the swap.
+    Closed {
+        /// Its number.
+        sequence: u64,
+        /// Its description.
+        file: Arc<File>,
+        /// The store's directory.
+        directory: Arc<OwnedFd>,
+    },
+}
+
+/// How a sync ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The segment.
+    pub sequence: u64,
+    /// Whether the segment was live when the job was given.
+    pub live: bool,
+    /// What the kernel said.
+    pub result: io::Result<()>,
+}
+
+/// The thread and the way to it.
+#[derive(Debug)]
+pub struct Syncer {
+    jobs: Option<Sender<Job>>,
+    outcomes: Receiver<Outcome>,
+    wake: Arc<Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Syncer {
+    /// Starts the thread.
+    pub fn start() -> io::Result<Self> {
+        let (jobs, inbox) = channel::<Job>();
+        let (report, outcomes) = channel();
+        let wake = Arc::new(Wake::new()?);
+        let bell = Arc::clone(&wake);
+        let thread = thread::Builder::new().name("sync".into()).spawn(move || {
+            for job in inbox {
+                if report.send(job.run()).is_err() {
+                    break;
+                }
+                bell.ring();
+            }
+        })?;
+        Ok(Self { jobs: Some(jobs), outcomes, wake, thread: Some(thread) })
+    }
+
+    /// Hands over a job.
+    pub fn submit(&self, job: Job) {
+        // The thread ends only after `jobs` is dropped.
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job);
+        }
+    }
+
+    /// What to watch for news.
+    pub fn bell(&self) -> &Wake {
+        &self.wake
+    }
+
+    /// The next outcome.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcomes.try_recv().ok()
+    }
+
+    /// Lets the thread do what it was given, and returns the outcomes.
+    pub fn finish(mut self) -> Vec<Outcome> {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.outcomes.try_iter().collect()
+    }
+}
+
+impl Job {
+    fn run(self) -> Outcome {
+        match self {
+            Self::Live { sequence, file } => Outcome { sequence, live: true, result: file.sync_data() },
+            Self::Inherited { sequence, file } => {
+                Outcome { sequence, live: true, result: File::from(file).sync_data() }
+            }
+            Self::Closed { sequence, file, directory } => {
+                let result = file.sync_data().and_then(|()| crate::store::segment::sync_names(&directory));
+                Outcome { sequence, live: false, result }
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! A link as the writer sees it: what is in its pipe, what of that is whole frames, and how far it is safe.
+//!
+//! Promise: reading takes nothing out of the pipe (tee(2)); only [`Uplink::consume`] does, after the commit. Bytes that
+//! are not the one frame that must come next break the link, and only it.
+use crate::ipc::commit::Mark;
+use crate::ipc::link::{Link, PrivatePipe};
+use crate::protocol::ack;
+use crate::protocol::frame::{self, Header, Kind};
+use crate::sys::{self, AsFd, crash, file, memory, pipe};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+/// A whole frame in the buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// Its header.
+    pub header: Header,
+    /// Where its body begins in the buffer.
+    at: usize,
+}
+
+/// What is wrong with a link for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken(pub String);
+
+/// One link.
+#[derive(Debug)]
+pub struct Uplink {
+    link: Link,
+    staging: File,
+    /// What is committed.
+    mark: Mark,
+    /// A copy of the pipe's head, as of the last look.
+    buffer: Vec<u8>,
+    /// The whole frames in the buffer, which are the first in the pipe.
+    frames: VecDeque<Frame>,
+    /// Bytes of `buffer` that were consumed since the last look.
+    consumed: usize,
+    /// Where the next fragment must begin, counting the frames at hand.
+    fragment_at: u64,
+    /// The pipe may begin in the middle of a committed frame: a predecessor was killed while consuming.
+    resync: bool,
+    /// There may be bytes in the pipe that were not looked at.
+    unseen: bool,
+    hung_up: bool,
+    /// The last ack that the pipe took.
+    acked: Option<u64>,
+}
+
+impl Uplink {
+    /// Takes a link at the place where the commit record says it is.
+    pub fn new(link: Link, mark: Mark) -> io::Result<Self> {
+        let staging = File::from(link.staging.try_clone()?);
+        Ok(Self {
+            staging,
+            mark,
+            fragment_at: mark.staged,
+            resync: mark.through > 0,
+            link,
+            buffer: Vec::new(),
+            frames: VecDeque::new(),
+            consumed: 0,
+            unseen: true,
+            hung_up: false,
+            acked: None,
+        })
+    }
+
+    /// The link's id.
+    pub fn id(&self) -> u64 {
+        self.link.terms.id
+    }
+
+    /// The ends to watch: data pipe and ack pipe.
+    pub fn ends(&self) -> (impl AsFd, impl AsFd) {
+        (self.link.data.as_fd(), self.link.acks.as_fd())
+    }
+
+    /// Notes that the pipe has news; `hangup`: its last writer is gone.
+    pub fn wake(&mut self, hangup: bool) {
+        self.unseen = true;
+        self.hung_up |= hangup;
+    }
+
+    /// Whether a look is worth its system calls.
+    pub fn wants_look(&self) -> bool {
+        self.unseen && self.frames.is_empty()
+    }
+
+    /// Whether the worker is gone and all its whole frames are stored. What is left, if anything, is a frame that its
+    /// death cut off; none of its messages was echoed.
+    pub fn is_drained(&self) -> bool {
+        self.hung_up && !self.unseen && self.frames.is_empty()
+    }
+
+    /// Bytes of a frame that the worker's death cut off.
+    pub fn torn_bytes(&self) -> usize {
+        self.buffer.len() - self.consumed
+    }
+
+    /// The whole frames at hand.
+    pub fn headers(&self) -> impl Iterator<Item = &Header> {
+        self.frames.iter().map(|frame| &frame.header)
+    }
+
+    /// Looks at all that is in the pipe, through `private`, and finds the whole frames.
+    pub fn look(&mut self, private: &PrivatePipe) -> io::Result<Result<(), Broken>> {
+        let seen_before = self.buffer.len() - self.consumed;
+        self.buffer.clear();
+        self.consumed = 0;
+        match pipe::tee(self.link.data.as_fd(), private.write.as_fd(), private.size) {
+            Ok(count) => {
+                pipe::read_to(private.read.as_fd(), &mut self.buffer, count)?;
+            }
+            Err(error) if sys::would_block(&error) => {}
+            Err(error) => return Err(error),
+        }
+        if self.resync {
+            self.skip_stale()?;
+        }
+        let found = self.parse();
+        // Only what was there before, and no whole frame in it: the pipe holds nothing new.
+        self.unseen = !self.frames.is_empty() || self.buffer.len() > seen_before;
+        Ok(found)
+    }
+
+    /// Takes out of the pipe what belongs to committed frames, up to the next frame's mark or, as long as that has not
+    /// come, all that cannot be its beginning.
+    fn skip_stale(&mut self) -> io::Result<()> {
+        let next = self.mark.through + 1;
+        let stale = frame::stale_prefix(&self.buffer, self.link.terms.secret, next);
+        pipe::consume(self.link.data.as_fd(), stale)?;
+        self.buffer.drain(..stale);
+        self.resync = self.buffer.len() < frame::HEADER;
+        Ok(())
+    }
+
+    fn parse(&mut self) -> Result<(), Broken> {
+        let mut at = 0;
+        let mut sequence = self.mark.through + 1;
+        self.fragment_at = self.mark.staged;
+        let terms = self.link.terms;
+        loop {
+            let rest = &self.buffer[at..];
+            let header = match Header::decode(rest, terms.secret, sequence, terms.frame_limit) {
+                Ok(Some(header)) if header.frame_len() <= rest.len() => header,
+                Ok(_) => return Ok(()),
+                Err(broken) => return Err(Broken(broken.to_string())),
+            };
+            let body = &rest[frame::HEADER..header.frame_len()];
+            self.check(&header, body, terms.record_limit as u64)?;
+            self.frames.push_back(Frame { header, at: at + frame::HEADER });
+            at += header.frame_len();
+            sequence += 1;
+        }
+    }
+
+    fn check(&mut self, header: &Header, body: &[u8], record_limit: u64) -> Result<(), Broken> {
+        let end = u64::from(header.offset) + u64::from(header.length);
+        let fits = match header.kind {
+            Kind::Records => self.fragment_at == 0,
+            _ => u64::from(header.offset) == self.fragment_at && end <= record_limit,
+        };
+        if !fits {
+            return Err(Broken("a fragment out of place".to_owned()));
+        }
+        if header.kind != Kind::Fragment && body.last() != Some(&b'\n') {
+            return Err(Broken("a record without its end".to_owned()));
+        }
+        self.fragment_at = if header.kind == Kind::Fragment { end } else { 0 };
+        Ok(())
+    }
+
+    /// Where the first `count` frames leave the link once they are stored.
+    pub fn mark_after(&self, count: usize) -> Mark {
+        match count.checked_sub(1).and_then(|last| self.frames.get(last)) {
+            None => self.mark,
+            Some(Frame { header, .. }) => {
+                let staged = match header.kind {
+                    Kind::Fragment => u64::from(header.offset) + u64::from(header.length),
+                    _ => 0,
+                };
+                Mark { id: self.mark.id, through: header.sequence, staged }
+            }
+        }
+    }
+
+    /// What is committed.
+    pub fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// How many of the frames at hand are needed to come to frame `through`, if they are all there.
+    pub fn count_to(&self, through: u64) -> Option<usize> {
+        let count = usize::try_from(through.checked_sub(self.mark.through)?).ok()?;
+        (count <= self.frames.len()).then_some(count)
+    }
+
+    /// The file bytes of the first `count` frames, in order: slices of the buffer, and a record put together from
+    /// fragments. Fragments are copied into the staging area on the way: doing it twice does no harm.
+    pub fn bodies(&self, count: usize) -> io::Result<Vec<Body>> {
+        let mut bodies = Vec::new();
+        for Frame { header, at } in self.frames.iter().take(count) {
+            let range = *at..*at + header.length as usize;
+            match header.kind {
+                Kind::Records => bodies.push(Body::Buffered(range)),
+                Kind::Fragment => self.staging.write_all_at(&self.buffer[range], u64::from(header.offset))?,
+                Kind::LastFragment => {
+                    let mut record = vec![0; header.offset as usize];
+                    self.staging.read_exact_at(&mut record, 0)?;
+                    record.extend_from_slice(&self.buffer[range]);
+                    bodies.push(Body::Assembled(record));
+                }
+            }
+        }
+        Ok(bodies)
+    }
+
+    /// The bytes of a body.
+    pub fn bytes<'a>(&'a self, body: &'a Body) -> &'a [u8] {
+        match body {
+            Body::Buffered(range) => &self.buffer[range.clone()],
+            Body::Assembled(record) => record,
+        }
+    }
+
+    /// Takes the first `count` frames, which are committed, out of the pipe.
+    pub fn consume(&mut self, count: usize) -> io::Result<()> {
+        let mark = self.mark_after(count);
+        let frames: Vec<Frame> = self.frames.drain(..count).collect();
+        let bytes = frames.iter().map(|frame| frame.header.frame_len()).sum();
+        if crash::strikes("half-consume") {
+            pipe::consume(self.link.data.as_fd(), bytes / 2)?;
+            crash::die();
+        }
+        pipe::consume(self.link.data.as_fd(), bytes)?;
+        self.consumed += bytes;
+        if frames.iter().any(|frame| frame.header.kind == Kind::LastFragment) {
+            memory::resize(self.link.staging.as_fd(), 0)?;
+        }
+        self.mark = mark;
+        Ok(())
+    }
+
+    /// Sends the ack for all that is committed, unless it was sent. One that finds no room waits for the ack pipe.
+    pub fn acknowledge(&mut self) -> io::Result<()> {
+        let through = self.mark.through;
+        if self.acked == Some(through) {
+            return Ok(());
+        }
+        match file::write(self.link.acks.as_fd(), &ack::encode(through)) {
+            Err(error) if sys::would_block(&error) => Ok(()),
+            // The worker is gone; its data pipe tells the same.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => {
+                self.acked = Some(through);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Bytes for the file.
+#[derive(Debug)]
+pub enum Body {
+    /// A range of the link's buffer.
+    Buffered(Range<usize>),
+    /// A record put together from fragments.
+    Assembled(Vec<u8>),
+}
