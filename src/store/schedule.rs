@@ -69,14 +69,8 @@ pub fn window_in(timezone: Timezone, now: i64, interval: Duration) -> Window {
 #[must_use]
 pub fn window(now: i64, interval: Duration, zone: &impl TimeZone) -> Window {
     let now = now.clamp(-NOW_MAX, NOW_MAX);
-    let seconds = i64::try_from(interval.as_secs())
-        .unwrap_or(NOW_MAX)
-        .clamp(1, 366 * DAY);
-    if seconds % DAY == 0 {
-        days(now, seconds, zone)
-    } else {
-        part_of_day(now, seconds, zone)
-    }
+    let seconds = i64::try_from(interval.as_secs()).unwrap_or(NOW_MAX).clamp(1, 366 * DAY);
+    if seconds % DAY == 0 { days(now, seconds, zone) } else { part_of_day(now, seconds, zone) }
 }
 
 /// Whole days: edges are the first instants that reach local midnight of each n-th day since 1970-01-01.
@@ -88,10 +82,7 @@ fn days(now: i64, seconds: i64, zone: &impl TimeZone) -> Window {
         period += 1;
         end = reach(zone, (period + 1) * seconds);
     }
-    Window {
-        begin: reach(zone, period * seconds),
-        end,
-    }
+    Window { begin: reach(zone, period * seconds), end }
 }
 
 /// Less than a day: edges are all instants whose local time is a multiple, and the ends of jumps over a multiple.
@@ -103,16 +94,10 @@ fn part_of_day(now: i64, seconds: i64, zone: &impl TimeZone) -> Window {
     for stretch in stretches(zone, now - far, now + far) {
         let floor = |at: i64| at - (at + stretch.offset).rem_euclid(seconds);
         let shown = |at: i64, offset: i64| (at + offset).div_euclid(seconds);
-        let jumped = before.is_some_and(|offset| {
-            shown(stretch.start, stretch.offset) > shown(stretch.start - 1, offset)
-        });
-        let around = [
-            floor(now.min(stretch.end - 1)),
-            floor(now.max(stretch.start - 1)) + seconds,
-        ];
-        let edges = around
-            .into_iter()
-            .filter(|edge| (stretch.start..stretch.end).contains(edge));
+        let jumped =
+            before.is_some_and(|offset| shown(stretch.start, stretch.offset) > shown(stretch.start - 1, offset));
+        let around = [floor(now.min(stretch.end - 1)), floor(now.max(stretch.start - 1)) + seconds];
+        let edges = around.into_iter().filter(|edge| (stretch.start..stretch.end).contains(edge));
         for edge in edges.chain(jumped.then_some(stretch.start)) {
             if edge <= now {
                 begin = begin.max(edge);
@@ -148,11 +133,7 @@ struct Stretch {
 /// Cuts `from..to` at the changes of the zone's offset.
 fn stretches(zone: &impl TimeZone, from: i64, to: i64) -> Vec<Stretch> {
     let mut found = Vec::with_capacity(2);
-    let mut current = Stretch {
-        start: from,
-        end: to,
-        offset: offset(zone, from),
-    };
+    let mut current = Stretch { start: from, end: to, offset: offset(zone, from) };
     let mut same = from;
     while same < to - 1 {
         let probe = (same + PROBE).min(to - 1);
@@ -161,21 +142,10 @@ fn stretches(zone: &impl TimeZone, from: i64, to: i64) -> Vec<Stretch> {
             let (mut old, mut new) = (same, probe);
             while new - old > 1 {
                 let middle = old + (new - old) / 2;
-                *(if offset(zone, middle) == current.offset {
-                    &mut old
-                } else {
-                    &mut new
-                }) = middle;
+                *(if offset(zone, middle) == current.offset { &mut old } else { &mut new }) = middle;
             }
-            found.push(Stretch {
-                end: new,
-                ..current
-            });
-            current = Stretch {
-                start: new,
-                end: to,
-                offset: next,
-            };
+            found.push(Stretch { end: new, ..current });
+            current = Stretch { start: new, end: to, offset: next };
         }
         same = probe;
     }
@@ -186,11 +156,7 @@ fn stretches(zone: &impl TimeZone, from: i64, to: i64) -> Vec<Stretch> {
 /// Local time minus UTC at an instant, in seconds.
 fn offset(zone: &impl TimeZone, at: i64) -> i64 {
     let instant = DateTime::from_timestamp(at.clamp(ZONE_MIN, ZONE_MAX), 0).unwrap_or_default();
-    i64::from(
-        zone.offset_from_utc_datetime(&instant.naive_utc())
-            .fix()
-            .local_minus_utc(),
-    )
+    i64::from(zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc())
 }
 
 #[cfg(test)]

@@ -25,15 +25,9 @@ const LAST: i64 = 2_114_380_800; // 2037
 
 /// About when each zone changed its offset, so that the tests look there.
 static CHANGES: LazyLock<Vec<(Tz, i64)>> = LazyLock::new(|| {
-    let sample = |zone: Tz| {
-        (FIRST..LAST)
-            .step_by(6 * 3600)
-            .filter(move |&at| offset(&zone, at) != offset(&zone, at + 6 * 3600))
-    };
-    ZONES
-        .into_iter()
-        .flat_map(|zone| sample(zone).map(move |at| (zone, at)).collect::<Vec<_>>())
-        .collect()
+    let sample =
+        |zone: Tz| (FIRST..LAST).step_by(6 * 3600).filter(move |&at| offset(&zone, at) != offset(&zone, at + 6 * 3600));
+    ZONES.into_iter().flat_map(|zone| sample(zone).map(move |at| (zone, at)).collect::<Vec<_>>()).collect()
 });
 
 fn any_instant() -> impl Strategy<Value = (Tz, i64)> {
@@ -47,13 +41,7 @@ fn any_instant() -> impl Strategy<Value = (Tz, i64)> {
 
 /// The rules read literally, by way of local times: all edges of the days around `from..=to`.
 fn edges(zone: Tz, seconds: i64, from: i64, to: i64) -> BTreeSet<i64> {
-    let midnight = |at: i64| {
-        zone.timestamp_opt(at, 0)
-            .unwrap()
-            .date_naive()
-            .and_hms_opt(0, 0, 0)
-            .unwrap()
-    };
+    let midnight = |at: i64| zone.timestamp_opt(at, 0).unwrap().date_naive().and_hms_opt(0, 0, 0).unwrap();
     let last = midnight(to) + TimeDelta::days(3);
     let mut local = midnight(from) - TimeDelta::days(3);
     let mut found = BTreeSet::new();
@@ -123,10 +111,7 @@ proptest! {
 
 fn at(zone: Tz, text: &str) -> i64 {
     let local = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").unwrap();
-    zone.from_local_datetime(&local)
-        .earliest()
-        .unwrap()
-        .timestamp()
+    zone.from_local_datetime(&local).earliest().unwrap().timestamp()
 }
 
 fn lengths(zone: Tz, from: &str, seconds: u64, count: usize) -> Vec<i64> {
@@ -142,70 +127,26 @@ fn lengths(zone: Tz, from: &str, seconds: u64, count: usize) -> Vec<i64> {
 
 #[test]
 fn known_days() {
-    let hours = |zone, from| {
-        lengths(zone, from, 86_400, 3)
-            .into_iter()
-            .map(|m| m as f64 / 60.0)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        hours(Tz::Europe__Berlin, "2026-03-28 00:00:00"),
-        [24.0, 23.0, 24.0]
-    );
-    assert_eq!(
-        hours(Tz::Europe__Berlin, "2026-10-24 00:00:00"),
-        [24.0, 25.0, 24.0]
-    );
-    assert_eq!(
-        hours(Tz::America__Sao_Paulo, "2017-10-14 00:00:00"),
-        [24.0, 23.0, 24.0]
-    );
-    assert_eq!(
-        hours(Tz::Pacific__Apia, "2011-12-28 00:00:00"),
-        [24.0, 24.0, 24.0]
-    );
-    assert_eq!(
-        at(Tz::Pacific__Apia, "2011-12-29 00:00:00") + DAY,
-        at(Tz::Pacific__Apia, "2011-12-31 00:00:00")
-    );
-    assert_eq!(
-        hours(Tz::Pacific__Kwajalein, "1993-08-20 00:00:00"),
-        [24.0; 3]
-    );
+    let hours = |zone, from| lengths(zone, from, 86_400, 3).into_iter().map(|m| m as f64 / 60.0).collect::<Vec<_>>();
+    assert_eq!(hours(Tz::Europe__Berlin, "2026-03-28 00:00:00"), [24.0, 23.0, 24.0]);
+    assert_eq!(hours(Tz::Europe__Berlin, "2026-10-24 00:00:00"), [24.0, 25.0, 24.0]);
+    assert_eq!(hours(Tz::America__Sao_Paulo, "2017-10-14 00:00:00"), [24.0, 23.0, 24.0]);
+    assert_eq!(hours(Tz::Pacific__Apia, "2011-12-28 00:00:00"), [24.0, 24.0, 24.0]);
+    assert_eq!(at(Tz::Pacific__Apia, "2011-12-29 00:00:00") + DAY, at(Tz::Pacific__Apia, "2011-12-31 00:00:00"));
+    assert_eq!(hours(Tz::Pacific__Kwajalein, "1993-08-20 00:00:00"), [24.0; 3]);
     // Midnight shown twice (01:00 becomes 00:00), and passed twice (00:01 becomes 23:01): the first one counts.
-    assert_eq!(
-        hours(Tz::America__Havana, "2026-10-31 00:00:00"),
-        [24.0, 25.0, 24.0]
-    );
-    assert_eq!(
-        hours(Tz::America__St_Johns, "2010-11-06 00:00:00"),
-        [24.0, 25.0, 24.0]
-    );
+    assert_eq!(hours(Tz::America__Havana, "2026-10-31 00:00:00"), [24.0, 25.0, 24.0]);
+    assert_eq!(hours(Tz::America__St_Johns, "2010-11-06 00:00:00"), [24.0, 25.0, 24.0]);
 }
 
 #[test]
 fn known_hours() {
-    assert_eq!(
-        lengths(Tz::Europe__Berlin, "2026-10-25 01:00:00", 3600, 4),
-        [60; 4]
-    );
-    assert_eq!(
-        lengths(Tz::Europe__Berlin, "2026-03-29 01:00:00", 3600, 3),
-        [60; 3]
-    );
+    assert_eq!(lengths(Tz::Europe__Berlin, "2026-10-25 01:00:00", 3600, 4), [60; 4]);
+    assert_eq!(lengths(Tz::Europe__Berlin, "2026-03-29 01:00:00", 3600, 3), [60; 3]);
     // Lord Howe moves by half an hour: 01:30 to 02:00 is shown twice, then 02:00 to 02:30 not at all.
-    assert_eq!(
-        lengths(Tz::Australia__Lord_Howe, "2026-04-05 00:00:00", 3600, 4),
-        [60, 90, 60, 60]
-    );
-    assert_eq!(
-        lengths(Tz::Australia__Lord_Howe, "2026-10-04 00:00:00", 3600, 4),
-        [60, 60, 30, 60]
-    );
-    assert_eq!(
-        lengths(Tz::Europe__Berlin, "2026-10-25 00:00:00", 2 * 3600, 3),
-        [120, 60, 120]
-    );
+    assert_eq!(lengths(Tz::Australia__Lord_Howe, "2026-04-05 00:00:00", 3600, 4), [60, 90, 60, 60]);
+    assert_eq!(lengths(Tz::Australia__Lord_Howe, "2026-10-04 00:00:00", 3600, 4), [60, 60, 30, 60]);
+    assert_eq!(lengths(Tz::Europe__Berlin, "2026-10-25 00:00:00", 2 * 3600, 3), [120, 60, 120]);
 }
 
 #[test]
