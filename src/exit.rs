@@ -28,10 +28,7 @@ pub struct Fatal {
 impl Fatal {
     /// A fatal error of the given code.
     pub fn new(code: u8, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     /// One that no operator's mistake explains: a system call that ought to work did not.

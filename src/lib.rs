@@ -2,13 +2,17 @@
 //!
 //! The rooms, upper imports lower only: `cli`, `roles` → `supervisor`, `worker`, `writer`, `tools` → `ipc`, `store` →
 //! `protocol`, `config`, `log`, `sys`. Roles never import each other; `tests/layering.rs` holds this.
+
+pub mod cli;
 pub mod config;
 pub mod exit;
 pub mod ipc;
 #[macro_use]
 pub mod log;
 pub mod protocol;
+pub mod roles;
 pub mod store;
+pub mod supervisor;
 pub mod sys;
 pub mod tools;
 pub mod worker;

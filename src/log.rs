@@ -6,21 +6,21 @@ use crate::config::Level;
 use std::fmt;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
-static ROLE: OnceLock<String> = OnceLock::new();
+static ROLE: RwLock<String> = RwLock::new(String::new());
 
 /// Sets which lines are written: this level and the more severe ones.
 pub fn set_level(level: Level) {
     LEVEL.store(level as u8, Ordering::Relaxed);
 }
 
-/// Sets the role that the lines of this process carry; the first call counts.
+/// Sets the role that the lines of this process carry.
 pub fn set_role(role: impl Into<String>) {
-    let _ = ROLE.set(role.into());
+    *ROLE.write().unwrap_or_else(PoisonError::into_inner) = role.into();
 }
 
 /// Writes one line. Errors are ignored: there is no other place to report to.
@@ -28,12 +28,8 @@ pub fn write(level: Level, message: fmt::Arguments<'_>) {
     if level as u8 > LEVEL.load(Ordering::Relaxed) {
         return;
     }
-    let text: String = message
-        .to_string()
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
-    let role = ROLE.get().map_or("echostored", String::as_str);
+    let text: String = message.to_string().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let role = ROLE.read().unwrap_or_else(PoisonError::into_inner);
     let line = if journal() {
         format!("<{}>{role}: {text}\n", priority(level))
     } else {
@@ -63,11 +59,8 @@ fn name(level: Level) -> &'static str {
 }
 
 fn time() -> String {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let time = chrono::DateTime::from_timestamp(i64::try_from(seconds).unwrap_or(0), 0)
-        .unwrap_or_default();
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let time = chrono::DateTime::from_timestamp(i64::try_from(seconds).unwrap_or(0), 0).unwrap_or_default();
     time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
@@ -99,11 +92,7 @@ impl Limiter {
 
     /// A limiter that has let nothing through yet.
     pub const fn new() -> Self {
-        Self {
-            window: AtomicU64::new(0),
-            lines: AtomicU64::new(0),
-            held_back: AtomicU64::new(0),
-        }
+        Self { window: AtomicU64::new(0), lines: AtomicU64::new(0), held_back: AtomicU64::new(0) }
     }
 
     /// Whether a line may be written at `now` (seconds of any clock), and how many were held back before it.

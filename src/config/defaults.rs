@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::types::{
-    Daemon, Echo, Format, Framing, Level, Limits, Log, OnOversize, Rotate, Server, Store, Timezone,
-    Workers,
+    Daemon, Echo, Format, Framing, Level, Limits, Log, OnOversize, Rotate, Server, Store, Timezone, Workers,
 };
 
 /// The configuration that is read if none is named.
@@ -76,10 +75,7 @@ impl Default for Server {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            max_connections: MAX_CONNECTIONS,
-            write_timeout: WRITE_TIMEOUT,
-        }
+        Self { max_connections: MAX_CONNECTIONS, write_timeout: WRITE_TIMEOUT }
     }
 }
 
@@ -97,22 +93,13 @@ impl Default for Store {
 
 impl Default for Rotate {
     fn default() -> Self {
-        Self {
-            max_size: ROTATE_MAX_SIZE,
-            interval: ROTATE_INTERVAL,
-            timezone: TIMEZONE,
-        }
+        Self { max_size: ROTATE_MAX_SIZE, interval: ROTATE_INTERVAL, timezone: TIMEZONE }
     }
 }
 
 impl Default for Daemon {
     fn default() -> Self {
-        Self {
-            pid_file: PathBuf::from(PID_FILE),
-            user: None,
-            group: None,
-            log_file: None,
-        }
+        Self { pid_file: PathBuf::from(PID_FILE), user: None, group: None, log_file: None }
     }
 }
 

@@ -22,10 +22,7 @@ pub fn parse(text: &str, file: &Path, cwd: &Path) -> Result<Config, ConfigError>
 fn read(text: &str, cwd: &Path) -> Result<Config, Fault> {
     let (document, errors) = DeTable::parse_recoverable(text);
     let document = document.get_ref();
-    let mut syntax: Vec<Fault> = errors
-        .iter()
-        .map(|e| syntax_fault(e, document, text))
-        .collect();
+    let mut syntax: Vec<Fault> = errors.iter().map(|e| syntax_fault(e, document, text)).collect();
     if !syntax.is_empty() {
         syntax.sort_by_key(|fault| fault.at);
         return Err(syntax.swap_remove(0));
@@ -41,23 +38,10 @@ fn read(text: &str, cwd: &Path) -> Result<Config, Fault> {
                 problem: unknown_at_top(table, value.get_ref().is_table()),
             });
         } else if let DeValue::Table(entries) = value.get_ref() {
-            read_table(
-                table,
-                entries,
-                Source { text, cwd },
-                &mut config,
-                &mut faults,
-            );
+            read_table(table, entries, Source { text, cwd }, &mut config, &mut faults);
         } else {
-            let problem = format!(
-                "invalid value {}: expected a table, [{table}]",
-                shown(text, value.span())
-            );
-            faults.push(Fault {
-                at: value.span().start,
-                key: table.to_owned(),
-                problem,
-            });
+            let problem = format!("invalid value {}: expected a table, [{table}]", shown(text, value.span()));
+            faults.push(Fault { at: value.span().start, key: table.to_owned(), problem });
         }
     }
     if faults.is_empty() {
@@ -75,48 +59,18 @@ struct Source<'a> {
     cwd: &'a Path,
 }
 
-fn read_table(
-    table: &str,
-    entries: &DeTable<'_>,
-    source: Source<'_>,
-    config: &mut Config,
-    faults: &mut Vec<Fault>,
-) {
+fn read_table(table: &str, entries: &DeTable<'_>, source: Source<'_>, config: &mut Config, faults: &mut Vec<Fault>) {
     for (name, value) in entries {
         let dotted = format!("{table}.{}", key_text(name.get_ref()));
-        let Some(key) = KEYS
-            .iter()
-            .find(|key| key.table == table && key.name == name.get_ref())
-        else {
-            faults.push(Fault {
-                at: name.span().start,
-                key: dotted,
-                problem: unknown_key(table, name.get_ref()),
-            });
+        let Some(key) = KEYS.iter().find(|key| key.table == table && key.name == name.get_ref()) else {
+            faults.push(Fault { at: name.span().start, key: dotted, problem: unknown_key(table, name.get_ref()) });
             continue;
         };
-        if let Err(refused) = (key.set)(
-            config,
-            &Given {
-                value,
-                cwd: source.cwd,
-            },
-        ) {
+        if let Err(refused) = (key.set)(config, &Given { value, cwd: source.cwd }) {
             let span = refused.span.unwrap_or_else(|| value.span());
-            let why = refused
-                .why
-                .map(|why| format!(" ({why})"))
-                .unwrap_or_default();
-            let problem = format!(
-                "invalid value {}{why}: expected {}",
-                shown(source.text, span.clone()),
-                key.allowed
-            );
-            faults.push(Fault {
-                at: span.start,
-                key: dotted,
-                problem,
-            });
+            let why = refused.why.map(|why| format!(" ({why})")).unwrap_or_default();
+            let problem = format!("invalid value {}{why}: expected {}", shown(source.text, span.clone()), key.allowed);
+            faults.push(Fault { at: span.start, key: dotted, problem });
         }
     }
 }
@@ -132,9 +86,5 @@ fn contradiction(config: &Config, document: &DeTable<'_>) -> Option<Fault> {
          else use \"text\" or \"jsonl\"",
         config.server.framing.name()
     );
-    Some(Fault {
-        at: value.span().start,
-        key: "store.format".to_owned(),
-        problem,
-    })
+    Some(Fault { at: value.span().start, key: "store.format".to_owned(), problem })
 }

@@ -43,11 +43,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { file, why } => {
-                write!(
-                    f,
-                    "cannot read configuration {}: {why}; give another with --config FILE",
-                    file.display()
-                )
+                write!(f, "cannot read configuration {}: {why}; give another with --config FILE", file.display())
             }
             Self::TooLarge { file } => {
                 let most = super::units::format_size(super::MAX_FILE_SIZE);
@@ -63,13 +59,7 @@ impl fmt::Display for ConfigError {
                     "cannot find the working directory, which relative paths start from: {why}; change to another and try again"
                 )
             }
-            Self::Invalid {
-                file,
-                line,
-                column,
-                key,
-                problem,
-            } => {
+            Self::Invalid { file, line, column, key, problem } => {
                 write!(f, "{}:{line}:{column}: ", file.display())?;
                 if !key.is_empty() {
                     write!(f, "{key}: ")?;
@@ -95,29 +85,17 @@ impl Fault {
     /// The error for people.
     pub fn locate(self, text: &str, file: &Path) -> ConfigError {
         let (line, column) = position(text, self.at);
-        ConfigError::Invalid {
-            file: file.to_owned(),
-            line,
-            column,
-            key: self.key,
-            problem: self.problem,
-        }
+        ConfigError::Invalid { file: file.to_owned(), line, column, key: self.key, problem: self.problem }
     }
 }
 
 /// Line and column, from 1, the column in characters. A byte order mark counts for nothing, as in editors.
 pub(super) fn position(text: &str, at: usize) -> (usize, usize) {
-    let at = (0..=at.min(text.len()))
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or_default();
+    let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
     let before = &text[..at];
     let before = before.strip_prefix('\u{feff}').unwrap_or(before);
     let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (
-        before.matches('\n').count() + 1,
-        before[start..].chars().count() + 1,
-    )
+    (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
 }
 
 /// At most this many characters of the file appear in a message.
@@ -153,16 +131,9 @@ mod tests {
     #[test]
     fn positions_count_characters_from_one() {
         let text = "\u{feff}ab\nöü = 1\r\n\tx";
-        for (at, place) in [
-            (0, (1, 1)),
-            (3, (1, 1)),
-            (4, (1, 2)),
-            (6, (2, 1)),
-            (8, (2, 2)),
-            (10, (2, 3)),
-            (17, (3, 2)),
-            (999, (3, 3)),
-        ] {
+        for (at, place) in
+            [(0, (1, 1)), (3, (1, 1)), (4, (1, 2)), (6, (2, 1)), (8, (2, 2)), (10, (2, 3)), (17, (3, 2)), (999, (3, 3))]
+        {
             assert_eq!(position(text, at), place, "byte {at}");
         }
         assert_eq!(position("", 0), (1, 1));

@@ -26,8 +26,7 @@ pub struct Loaded {
 /// # Errors
 /// [`ConfigError`]; exit code 78.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
-    let cwd =
-        std::env::current_dir().map_err(|e| ConfigError::NoWorkingDirectory { why: reason(&e) })?;
+    let cwd = std::env::current_dir().map_err(|e| ConfigError::NoWorkingDirectory { why: reason(&e) })?;
     load_from(path, &cwd)
 }
 
@@ -42,16 +41,8 @@ pub fn load_from(path: &Path, cwd: &Path) -> Result<Loaded, ConfigError> {
         Err(e) => {
             let good = e.valid_up_to();
             let valid = String::from_utf8_lossy(&bytes[..good]);
-            let problem = format!(
-                "not UTF-8: byte 0x{:02x}; TOML is UTF-8 throughout",
-                bytes[good]
-            );
-            return Err(Fault {
-                at: good,
-                key: String::new(),
-                problem,
-            }
-            .locate(&valid, path));
+            let problem = format!("not UTF-8: byte 0x{:02x}; TOML is UTF-8 throughout", bytes[good]);
+            return Err(Fault { at: good, key: String::new(), problem }.locate(&valid, path));
         }
     };
     let config = parse(text, path, cwd)?;
@@ -68,32 +59,18 @@ pub fn load_from(path: &Path, cwd: &Path) -> Result<Loaded, ConfigError> {
 
 /// The bytes of a regular file and its mode. Looks before it opens: a FIFO would block for ever.
 fn slurp(path: &Path) -> Result<(Vec<u8>, u32), ConfigError> {
-    let unreadable = |e: io::Error| ConfigError::Unreadable {
-        file: path.to_owned(),
-        why: reason(&e),
-    };
+    let unreadable = |e: io::Error| ConfigError::Unreadable { file: path.to_owned(), why: reason(&e) };
     let kind = std::fs::metadata(path).map_err(unreadable)?.file_type();
     if !kind.is_file() {
-        let why = if kind.is_dir() {
-            "is a directory"
-        } else {
-            "not a regular file"
-        };
-        return Err(ConfigError::Unreadable {
-            file: path.to_owned(),
-            why: why.to_owned(),
-        });
+        let why = if kind.is_dir() { "is a directory" } else { "not a regular file" };
+        return Err(ConfigError::Unreadable { file: path.to_owned(), why: why.to_owned() });
     }
     let file = File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     let mut bytes = Vec::new();
-    file.take(MAX_FILE_SIZE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE_SIZE {
-        return Err(ConfigError::TooLarge {
-            file: path.to_owned(),
-        });
+        return Err(ConfigError::TooLarge { file: path.to_owned() });
     }
     Ok((bytes, mode))
 }
@@ -101,7 +78,5 @@ fn slurp(path: &Path) -> Result<(Vec<u8>, u32), ConfigError> {
 /// The system's words without their number.
 fn reason(e: &io::Error) -> String {
     let text = e.to_string();
-    text.split_once(" (os error")
-        .map_or(text.as_str(), |(words, _)| words)
-        .to_owned()
+    text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_owned()
 }

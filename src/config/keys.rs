@@ -31,12 +31,7 @@ pub const KEYS: &[Key] = &[
         restart: None,
         set: |c, v| put(&mut c.server.listen, v.listen()),
         get: |c| {
-            let addresses: Vec<String> = c
-                .server
-                .listen
-                .iter()
-                .map(|address| quoted(&address.to_string()))
-                .collect();
+            let addresses: Vec<String> = c.server.listen.iter().map(|address| quoted(&address.to_string())).collect();
             format!("[{}]", addresses.join(", "))
         },
     },
@@ -82,10 +77,7 @@ pub const KEYS: &[Key] = &[
         restart: None,
         set: |c, v| {
             let bytes = v.size_between(1..=MAX_MESSAGE)?;
-            put(
-                &mut c.server.max_message_size,
-                usize::try_from(bytes).map_err(|_| Refused::default()),
-            )
+            put(&mut c.server.max_message_size, usize::try_from(bytes).map_err(|_| Refused::default()))
         },
         get: |c| size(c.server.max_message_size as u64),
     },
@@ -106,12 +98,7 @@ pub const KEYS: &[Key] = &[
         doc: "After TERM, connections are closed without further echo when this has passed",
         allowed: r#"a time up to 366d, such as "10s"; "0": at once"#,
         restart: None,
-        set: |c, v| {
-            put(
-                &mut c.server.shutdown_timeout,
-                v.time_between(Duration::ZERO..=MAX_TIME),
-            )
-        },
+        set: |c, v| put(&mut c.server.shutdown_timeout, v.time_between(Duration::ZERO..=MAX_TIME)),
         get: |c| time(c.server.shutdown_timeout),
     },
     Key {
@@ -121,12 +108,7 @@ pub const KEYS: &[Key] = &[
         doc: "After HUP, how long old connections may stay",
         allowed: r#"a time from 1ms to 366d, such as "1h"; "0": until they end"#,
         restart: None,
-        set: |c, v| {
-            put(
-                &mut c.server.reload_timeout,
-                v.time_or_off(MILLISECOND..=MAX_TIME),
-            )
-        },
+        set: |c, v| put(&mut c.server.reload_timeout, v.time_or_off(MILLISECOND..=MAX_TIME)),
         get: |c| time_or_off(c.server.reload_timeout),
     },
     Key {
@@ -156,12 +138,7 @@ pub const KEYS: &[Key] = &[
         doc: "A client that leaves its echoes unread for so long is closed",
         allowed: r#"a time from 10ms to 366d, such as "30s"; "0": off"#,
         restart: None,
-        set: |c, v| {
-            put(
-                &mut c.limits.write_timeout,
-                v.time_or_off(TEN_MILLISECONDS..=MAX_TIME),
-            )
-        },
+        set: |c, v| put(&mut c.limits.write_timeout, v.time_or_off(TEN_MILLISECONDS..=MAX_TIME)),
         get: |c| time_or_off(c.limits.write_timeout),
     },
     Key {
@@ -211,12 +188,7 @@ pub const KEYS: &[Key] = &[
         doc: "Time between background syncs in received and stored mode",
         allowed: r#"a time from 10ms to 1d, such as "1s"; "0": off"#,
         restart: None,
-        set: |c, v| {
-            put(
-                &mut c.store.sync_interval,
-                v.time_or_off(TEN_MILLISECONDS..=DAY),
-            )
-        },
+        set: |c, v| put(&mut c.store.sync_interval, v.time_or_off(TEN_MILLISECONDS..=DAY)),
         get: |c| time_or_off(c.store.sync_interval),
     },
     Key {
@@ -287,12 +259,7 @@ pub const KEYS: &[Key] = &[
         allowed: r#"the path of a file, such as "/var/log/echostored.log"; "": none"#,
         restart: Some("it is opened before the user is changed"),
         set: |c, v| put(&mut c.daemon.log_file, v.file_or_none()),
-        get: |c| {
-            c.daemon
-                .log_file
-                .as_deref()
-                .map_or_else(|| quoted(""), path)
-        },
+        get: |c| c.daemon.log_file.as_deref().map_or_else(|| quoted(""), path),
     },
     Key {
         table: "log",

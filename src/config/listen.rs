@@ -12,20 +12,12 @@ impl Given<'_> {
         };
         let mut addresses = Vec::with_capacity(array.len().min(MAX_LISTEN));
         for element in array {
-            let one = Given {
-                value: element,
-                cwd: self.cwd,
-            };
-            let address = one
-                .address()
-                .and_then(|address| match addresses.contains(&address) {
-                    true => Err(Refused::why("given twice")),
-                    false => Ok(address),
-                });
-            addresses.push(address.map_err(|refused| Refused {
-                span: Some(element.span()),
-                ..refused
-            })?);
+            let one = Given { value: element, cwd: self.cwd };
+            let address = one.address().and_then(|address| match addresses.contains(&address) {
+                true => Err(Refused::why("given twice")),
+                false => Ok(address),
+            });
+            addresses.push(address.map_err(|refused| Refused { span: Some(element.span()), ..refused })?);
         }
         match addresses.len() {
             0 => Err(Refused::why("empty")),
@@ -42,19 +34,12 @@ impl Given<'_> {
 
 /// Why `text` is no address, where one can tell.
 fn address_fault(text: &str) -> &'static str {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-        .unwrap_or(text);
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     match (bare.parse::<IpAddr>(), text.rsplit_once(':')) {
-        (Ok(IpAddr::V6(_)), _) if bare == text => {
-            "an IPv6 address stands in brackets, its port after them"
-        }
+        (Ok(IpAddr::V6(_)), _) if bare == text => "an IPv6 address stands in brackets, its port after them",
         (Ok(_), _) => "the port is missing",
         (_, Some((host, port)))
-            if host.bytes().any(|b| b.is_ascii_alphabetic())
-                && !host.contains(':')
-                && port.parse::<u16>().is_ok() =>
+            if host.bytes().any(|b| b.is_ascii_alphabetic()) && !host.contains(':') && port.parse::<u16>().is_ok() =>
         {
             "host names are not looked up"
         }

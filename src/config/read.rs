@@ -21,10 +21,7 @@ pub(super) struct Refused {
 
 impl Refused {
     pub fn why(why: impl Into<String>) -> Self {
-        Self {
-            why: Some(why.into()),
-            span: None,
-        }
+        Self { why: Some(why.into()), span: None }
     }
 }
 
@@ -42,17 +39,11 @@ const MAX_NAME: usize = 64;
 
 impl Given<'_> {
     pub fn wrong_type<T>(&self) -> Read<T> {
-        Err(Refused::why(format!(
-            "wrong type: {}",
-            self.value.get_ref().type_str()
-        )))
+        Err(Refused::why(format!("wrong type: {}", self.value.get_ref().type_str())))
     }
 
     pub fn text(&self) -> Read<&str> {
-        self.value
-            .get_ref()
-            .as_str()
-            .map_or_else(|| self.wrong_type(), Ok)
+        self.value.get_ref().as_str().map_or_else(|| self.wrong_type(), Ok)
     }
 
     fn number(&self) -> Read<u64> {
@@ -94,9 +85,7 @@ impl Given<'_> {
         if self.is_off() {
             return Ok(None);
         }
-        let count = u32::try_from(self.number()?)
-            .ok()
-            .filter(|count| allowed.contains(count));
+        let count = u32::try_from(self.number()?).ok().filter(|count| allowed.contains(count));
         count.map(Some).ok_or_else(Refused::default)
     }
 
@@ -109,24 +98,14 @@ impl Given<'_> {
 
     pub fn size_between(&self, allowed: RangeInclusive<u64>) -> Read<u64> {
         match self.size()? {
-            size if size < *allowed.start() => Err(Refused::why(format!(
-                "below {}",
-                format_size(*allowed.start())
-            ))),
-            size if size > *allowed.end() => Err(Refused::why(format!(
-                "above {}",
-                format_size(*allowed.end())
-            ))),
+            size if size < *allowed.start() => Err(Refused::why(format!("below {}", format_size(*allowed.start())))),
+            size if size > *allowed.end() => Err(Refused::why(format!("above {}", format_size(*allowed.end())))),
             size => Ok(size),
         }
     }
 
     pub fn size_or_off(&self, allowed: RangeInclusive<u64>) -> Read<Option<u64>> {
-        if self.size()? == 0 {
-            Ok(None)
-        } else {
-            self.size_between(allowed).map(Some)
-        }
+        if self.size()? == 0 { Ok(None) } else { self.size_between(allowed).map(Some) }
     }
 
     fn time(&self) -> Read<Duration> {
@@ -140,24 +119,14 @@ impl Given<'_> {
 
     pub fn time_between(&self, allowed: RangeInclusive<Duration>) -> Read<Duration> {
         match self.time()? {
-            time if time < *allowed.start() => Err(Refused::why(format!(
-                "below {}",
-                format_time(*allowed.start())
-            ))),
-            time if time > *allowed.end() => Err(Refused::why(format!(
-                "above {}",
-                format_time(*allowed.end())
-            ))),
+            time if time < *allowed.start() => Err(Refused::why(format!("below {}", format_time(*allowed.start())))),
+            time if time > *allowed.end() => Err(Refused::why(format!("above {}", format_time(*allowed.end())))),
             time => Ok(time),
         }
     }
 
     pub fn time_or_off(&self, allowed: RangeInclusive<Duration>) -> Read<Option<Duration>> {
-        if self.time()?.is_zero() {
-            Ok(None)
-        } else {
-            self.time_between(allowed).map(Some)
-        }
+        if self.time()?.is_zero() { Ok(None) } else { self.time_between(allowed).map(Some) }
     }
 
     /// The kernel takes keep-alive times in whole seconds.
@@ -187,9 +156,7 @@ impl Given<'_> {
     pub fn prefix(&self) -> Read<String> {
         let text = self.text()?;
         let fits = (1..=MAX_NAME).contains(&text.len());
-        let plain = text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
         if fits && plain && !text.starts_with(['.', '-']) && text != "current" {
             Ok(text.to_owned())
         } else {
@@ -199,20 +166,13 @@ impl Given<'_> {
 
     pub fn file_mode(&self) -> Read<u32> {
         let text = self.text()?;
-        let octal =
-            (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
-        let mode = if octal {
-            u32::from_str_radix(text, 8).ok()
-        } else {
-            None
-        };
+        let octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+        let mode = if octal { u32::from_str_radix(text, 8).ok() } else { None };
         match mode {
             None => Err(Refused::why("not an octal mode")),
             Some(mode) if mode & !0o777 != 0 => Err(Refused::why("only permission bits")),
             Some(mode) if mode & 0o111 != 0 => Err(Refused::why("executable")),
-            Some(mode) if mode & 0o600 != 0o600 => {
-                Err(Refused::why("the daemon itself could not read and write"))
-            }
+            Some(mode) if mode & 0o600 != 0o600 => Err(Refused::why("the daemon itself could not read and write")),
             Some(mode) if mode & 0o002 != 0 => Err(Refused::why("everyone could write")),
             Some(mode) => Ok(mode),
         }
@@ -227,8 +187,7 @@ impl Given<'_> {
         if text.contains('\0') {
             return Err(Refused::why("a path cannot hold NUL"));
         }
-        let path =
-            std::path::absolute(self.cwd.join(text)).map_err(|e| Refused::why(e.to_string()))?;
+        let path = std::path::absolute(self.cwd.join(text)).map_err(|e| Refused::why(e.to_string()))?;
         Ok(path.components().collect())
     }
 
@@ -241,20 +200,14 @@ impl Given<'_> {
     }
 
     pub fn file_or_none(&self) -> Read<Option<PathBuf>> {
-        if self.text()?.is_empty() {
-            Ok(None)
-        } else {
-            self.file().map(Some)
-        }
+        if self.text()?.is_empty() { Ok(None) } else { self.file().map(Some) }
     }
 
     /// A user or group by name or number; whether it exists is the system's matter.
     pub fn account_or_none(&self) -> Read<Option<String>> {
         let text = self.text()?;
-        let plain = text.len() <= 255
-            && !text
-                .chars()
-                .any(|c| c.is_control() || c.is_whitespace() || matches!(c, ':' | '/'));
+        let plain =
+            text.len() <= 255 && !text.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, ':' | '/'));
         match text {
             "" => Ok(None),
             _ if plain => Ok(Some(text.to_owned())),

@@ -8,12 +8,7 @@ pub fn reload_refusals(old: &Config, new: &Config) -> Vec<String> {
     let changed = KEYS.iter().filter_map(|key| {
         let why = key.restart?;
         let (was, is) = (key.value(old), key.value(new));
-        (was != is).then(|| {
-            format!(
-                "{}: a change from {was} to {is} needs a restart: {why}",
-                key.dotted()
-            )
-        })
+        (was != is).then(|| format!("{}: a change from {was} to {is} needs a restart: {why}", key.dotted()))
     });
     changed.collect()
 }
@@ -56,10 +51,7 @@ mod tests {
         new.daemon.group = Some("g".to_owned());
         new.daemon.log_file = Some(PathBuf::from("/l"));
         let refusals = reload_refusals(&old, &new);
-        let keys: Vec<&str> = refusals
-            .iter()
-            .filter_map(|line| line.split(':').next())
-            .collect();
+        let keys: Vec<&str> = refusals.iter().filter_map(|line| line.split(':').next()).collect();
         let expected = [
             "store.directory",
             "store.prefix",

@@ -13,14 +13,9 @@ pub(super) fn syntax_fault(error: &toml::de::Error, document: &DeTable<'_>, text
     if error.message() == "duplicate key" {
         return duplicate(document, text, span);
     }
-    let key = around(document, span.start, "")
-        .or_else(|| before(document, text, span.start))
-        .unwrap_or_default();
+    let key = around(document, span.start, "").or_else(|| before(document, text, span.start)).unwrap_or_default();
     let words = words(error.message(), span.is_empty());
-    let allowed = KEYS
-        .iter()
-        .find(|known| known.dotted() == key)
-        .map(|known| known.allowed);
+    let allowed = KEYS.iter().find(|known| known.dotted() == key).map(|known| known.allowed);
     let problem = match allowed {
         // Two things expected would be one too many.
         Some(allowed) if !words.contains(", expected") => {
@@ -28,58 +23,33 @@ pub(super) fn syntax_fault(error: &toml::de::Error, document: &DeTable<'_>, text
         }
         _ => format!("not valid TOML: {words}"),
     };
-    Fault {
-        at: span.start,
-        key,
-        problem,
-    }
+    Fault { at: span.start, key, problem }
 }
 
 fn duplicate(document: &DeTable<'_>, text: &str, span: Range<usize>) -> Fault {
-    let name = text
-        .get(span.clone())
-        .unwrap_or_default()
-        .trim_matches(['"', '\'']);
-    let (first, key) =
-        last_of_name(document, name, span.start).unwrap_or_else(|| (span.start, key_text(name)));
+    let name = text.get(span.clone()).unwrap_or_default().trim_matches(['"', '\'']);
+    let (first, key) = last_of_name(document, name, span.start).unwrap_or_else(|| (span.start, key_text(name)));
     let problem = if first < span.start {
-        format!(
-            "given twice, first in line {}: expected once",
-            position(text, first).0
-        )
+        format!("given twice, first in line {}: expected once", position(text, first).0)
     } else {
         "given twice: expected once".to_owned()
     };
-    Fault {
-        at: span.start,
-        key,
-        problem,
-    }
+    Fault { at: span.start, key, problem }
 }
 
 /// The parser's words, on one line, the least helpful ones put better.
 fn words(message: &str, nothing_there: bool) -> String {
     if message.starts_with("string values must be quoted") {
-        return if nothing_there {
-            "the value is missing"
-        } else {
-            "strings must be quoted"
-        }
-        .to_owned();
+        return if nothing_there { "the value is missing" } else { "strings must be quoted" }.to_owned();
     }
-    message
-        .trim_end_matches(", expected nothing")
-        .replace(|c: char| c.is_control(), " ")
+    message.trim_end_matches(", expected nothing").replace(|c: char| c.is_control(), " ")
 }
 
 /// The key whose entry holds `at`; the deepest wins.
 fn around(table: &DeTable<'_>, at: usize, path: &str) -> Option<String> {
     table.iter().find_map(|(name, value)| {
         let dotted = join(path, name.get_ref());
-        let inner = value
-            .get_ref()
-            .as_table()
-            .and_then(|inner| around(inner, at, &dotted));
+        let inner = value.get_ref().as_table().and_then(|inner| around(inner, at, &dotted));
         let holds = name.span().start <= at && at <= value.span().end.max(name.span().end);
         inner.or_else(|| (holds && !path.is_empty()).then_some(dotted))
     })
@@ -88,21 +58,12 @@ fn around(table: &DeTable<'_>, at: usize, path: &str) -> Option<String> {
 /// The key that begins the line of `at`, where the parser has dropped it, in the table whose header stands last before.
 fn before(document: &DeTable<'_>, text: &str, at: usize) -> Option<String> {
     let line = text.get(..at)?.rsplit('\n').next()?.trim_start();
-    let end = line
-        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))
-        .unwrap_or(line.len());
+    let end = line.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_')).unwrap_or(line.len());
     let name = line.get(..end).filter(|name| !name.is_empty())?;
-    let headers = document.iter().filter(|(_, value)| {
-        text.get(value.span())
-            .is_some_and(|header| header.starts_with('['))
-    });
-    let last = headers
-        .filter(|(name, _)| name.span().start < at)
-        .max_by_key(|(name, _)| name.span().start);
-    Some(last.map_or_else(
-        || key_text(name),
-        |(table, _)| join(&key_text(table.get_ref()), name),
-    ))
+    let headers =
+        document.iter().filter(|(_, value)| text.get(value.span()).is_some_and(|header| header.starts_with('[')));
+    let last = headers.filter(|(name, _)| name.span().start < at).max_by_key(|(name, _)| name.span().start);
+    Some(last.map_or_else(|| key_text(name), |(table, _)| join(&key_text(table.get_ref()), name)))
 }
 
 /// Where the last entry of that name that begins at or before `at` stands, and its key: what a duplicate repeats.
@@ -127,9 +88,5 @@ fn walk(table: &DeTable<'_>, path: &str, see: &mut impl FnMut(&str, usize, &str)
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        key_text(name)
-    } else {
-        format!("{path}.{}", key_text(name))
-    }
+    if path.is_empty() { key_text(name) } else { format!("{path}.{}", key_text(name)) }
 }

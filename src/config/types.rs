@@ -190,19 +190,13 @@ pub trait Choice: Copy + PartialEq + 'static {
 
     /// The value of that name; `None` if there is none. Names are exact (lower case).
     fn from_name(name: &str) -> Option<Self> {
-        Self::NAMES
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| *value)
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
 
     /// The name of this value.
     fn name(self) -> &'static str {
         // A test walks every variant, so "?" is never seen.
-        Self::NAMES
-            .iter()
-            .find(|(_, value)| *value == self)
-            .map_or("?", |(name, _)| name)
+        Self::NAMES.iter().find(|(_, value)| *value == self).map_or("?", |(name, _)| name)
     }
 }
 
@@ -217,24 +211,16 @@ impl Choice for Framing {
 }
 
 impl Choice for Echo {
-    const NAMES: &'static [(&'static str, Self)] = &[
-        ("received", Self::Received),
-        ("stored", Self::Stored),
-        ("synced", Self::Synced),
-    ];
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("received", Self::Received), ("stored", Self::Stored), ("synced", Self::Synced)];
 }
 
 impl Choice for OnOversize {
-    const NAMES: &'static [(&'static str, Self)] =
-        &[("close", Self::Close), ("split", Self::Split)];
+    const NAMES: &'static [(&'static str, Self)] = &[("close", Self::Close), ("split", Self::Split)];
 }
 
 impl Choice for Format {
-    const NAMES: &'static [(&'static str, Self)] = &[
-        ("text", Self::Text),
-        ("jsonl", Self::Jsonl),
-        ("raw", Self::Raw),
-    ];
+    const NAMES: &'static [(&'static str, Self)] = &[("text", Self::Text), ("jsonl", Self::Jsonl), ("raw", Self::Raw)];
 }
 
 impl Choice for Timezone {

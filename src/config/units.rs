@@ -16,14 +16,8 @@ const SIZES: &[(&str, u64)] = &[
 ];
 
 /// Longest first: the order in which the parts of a time are written.
-const TIMES: &[(&str, u64)] = &[
-    ("w", 604_800_000),
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1000),
-    ("ms", 1),
-];
+const TIMES: &[(&str, u64)] =
+    &[("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// A size in bytes: `"64KiB"`, `"1MB"`, `"512B"`, or digits alone for bytes. KiB, MiB, GiB, TiB count by 1024; KB, MB,
 /// GB, TB by 1000.
@@ -41,9 +35,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     let Some((_, factor)) = SIZES.iter().find(|(name, _)| *name == unit) else {
         return Err(format!("unknown unit \"{}\"", unit.escape_debug()));
     };
-    number
-        .checked_mul(*factor)
-        .ok_or_else(|| "too large".to_owned())
+    number.checked_mul(*factor).ok_or_else(|| "too large".to_owned())
 }
 
 /// A time: `"30s"`, `"250ms"`, `"1h30m"`, `"2w"`; the units are w, d, h, m, s, ms, each at most once and the longest
@@ -65,16 +57,10 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
         }
         let Some(at) = allowed.iter().position(|(name, _)| *name == unit) else {
             let known = TIMES.iter().any(|(name, _)| *name == unit);
-            let why = if known {
-                "units must stand once each, the longest first; found"
-            } else {
-                "unknown unit"
-            };
+            let why = if known { "units must stand once each, the longest first; found" } else { "unknown unit" };
             return Err(format!("{why} \"{}\"", unit.escape_debug()));
         };
-        let milliseconds = number
-            .checked_mul(allowed[at].1)
-            .and_then(|more| total.checked_add(more));
+        let milliseconds = number.checked_mul(allowed[at].1).and_then(|more| total.checked_add(more));
         total = milliseconds.ok_or_else(|| "too large".to_owned())?;
         allowed = &allowed[at + 1..];
         rest = after;
@@ -89,9 +75,7 @@ fn part(text: &str) -> Result<(u64, &str, &str), String> {
     if text.is_empty() {
         return Err("empty".to_owned());
     }
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     if digits == 0 {
         return Err("a number must come first".to_owned());
     }
@@ -100,9 +84,7 @@ fn part(text: &str) -> Result<(u64, &str, &str), String> {
     if after.starts_with(['.', ',']) {
         return Err("only whole numbers".to_owned());
     }
-    let end = after
-        .find(|c: char| c.is_ascii_digit())
-        .unwrap_or(after.len());
+    let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
     Ok((number, &after[..end], &after[end..]))
 }
 
@@ -112,10 +94,7 @@ pub fn format_size(bytes: u64) -> String {
     if bytes == 0 {
         return "0".to_owned();
     }
-    let binary = SIZES
-        .iter()
-        .rev()
-        .filter(|(name, _)| name.ends_with("iB") || *name == "B");
+    let binary = SIZES.iter().rev().filter(|(name, _)| name.ends_with("iB") || *name == "B");
     for (name, factor) in binary {
         if bytes.is_multiple_of(*factor) {
             return format!("{}{name}", bytes / factor);
@@ -199,11 +178,7 @@ mod tests {
             ("1w1d1h1m1s1ms", 694_861_001),
         ];
         for (text, milliseconds) in good {
-            assert_eq!(
-                parse_time(text),
-                Ok(Duration::from_millis(milliseconds)),
-                "{text}"
-            );
+            assert_eq!(parse_time(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
         let bad = [
             ("", "empty"),
@@ -215,14 +190,8 @@ mod tests {
             ("1us", "unknown unit \"us\""),
             ("1S", "unknown unit \"S\""),
             ("1 s", "unknown unit \" s\""),
-            (
-                "1m1h",
-                "units must stand once each, the longest first; found \"h\"",
-            ),
-            (
-                "1s1s",
-                "units must stand once each, the longest first; found \"s\"",
-            ),
+            ("1m1h", "units must stand once each, the longest first; found \"h\""),
+            ("1s1s", "units must stand once each, the longest first; found \"s\""),
             ("99999999999999999999s", "too large"),
             ("18446744073709551615s", "too large"),
             ("30500568904w7d", "too large"),
@@ -234,23 +203,14 @@ mod tests {
 
     #[test]
     fn canonical_forms() {
-        for (bytes, text) in [
-            (0, "0"),
-            (1, "1B"),
-            (1000, "1000B"),
-            (65_536, "64KiB"),
-            (3 << 20, "3MiB"),
-            (1025, "1025B"),
-        ] {
+        for (bytes, text) in
+            [(0, "0"), (1, "1B"), (1000, "1000B"), (65_536, "64KiB"), (3 << 20, "3MiB"), (1025, "1025B")]
+        {
             assert_eq!(format_size(bytes), text);
         }
-        for (milliseconds, text) in [
-            (0, "0"),
-            (250, "250ms"),
-            (60_000, "1m"),
-            (5_400_000, "1h30m"),
-            (1_209_600_000, "14d"),
-        ] {
+        for (milliseconds, text) in
+            [(0, "0"), (250, "250ms"), (60_000, "1m"), (5_400_000, "1h30m"), (1_209_600_000, "14d")]
+        {
             assert_eq!(format_time(Duration::from_millis(milliseconds)), text);
         }
     }

@@ -72,24 +72,12 @@ impl Message for ToWriter {
     fn encode(&self) -> (Vec<u8>, Vec<RawFd>) {
         match self {
             Self::Attach(link) => {
-                let Terms {
-                    id,
-                    secret,
-                    frame_limit,
-                    record_limit,
-                } = link.terms;
+                let Terms { id, secret, frame_limit, record_limit } = link.terms;
                 let mut bytes = vec![0];
                 for word in [id, secret, frame_limit as u64, record_limit as u64] {
                     bytes.extend(word.to_le_bytes());
                 }
-                (
-                    bytes,
-                    vec![
-                        link.data.as_raw_fd(),
-                        link.acks.as_raw_fd(),
-                        link.staging.as_raw_fd(),
-                    ],
-                )
+                (bytes, vec![link.data.as_raw_fd(), link.acks.as_raw_fd(), link.staging.as_raw_fd()])
             }
             Self::Rotate => (vec![1], vec![]),
             Self::Retire => (vec![2], vec![]),
@@ -115,12 +103,7 @@ impl Message for ToWriter {
                     frame_limit: usize::try_from(frame_limit).ok()?,
                     record_limit: usize::try_from(record_limit).ok()?,
                 };
-                Some(Self::Attach(Link {
-                    terms,
-                    data,
-                    acks,
-                    staging,
-                }))
+                Some(Self::Attach(Link { terms, data, acks, staging }))
             }
             (1, []) => Some(Self::Rotate),
             (2, []) => Some(Self::Retire),
@@ -167,14 +150,10 @@ impl Message for ToSupervisor {
         let word = |rest: &[u8]| Some(u64::from_le_bytes(rest.try_into().ok()?));
         match bytes.split_first()? {
             (0, []) => Some(Self::Ready),
-            (1, [code, message @ ..]) => Some(Self::Failed {
-                code: *code,
-                message: String::from_utf8_lossy(message).into_owned(),
-            }),
-            (2, rest) => Some(Self::Segment {
-                sequence: word(rest)?,
-                file: fds.pop()?,
-            }),
+            (1, [code, message @ ..]) => {
+                Some(Self::Failed { code: *code, message: String::from_utf8_lossy(message).into_owned() })
+            }
+            (2, rest) => Some(Self::Segment { sequence: word(rest)?, file: fds.pop()? }),
             (3, rest) => Some(Self::Drained(word(rest)?)),
             (4, rest) => Some(Self::Broken(word(rest)?)),
             _ => None,
@@ -204,11 +183,7 @@ pub struct Channel<S, R> {
 impl<S: Message, R: Message> Channel<S, R> {
     /// Takes one end of a pair made by [`fdpass::pair`].
     pub fn new(socket: OwnedFd) -> Self {
-        Self {
-            socket,
-            unsent: VecDeque::new(),
-            types: PhantomData,
-        }
+        Self { socket, unsent: VecDeque::new(), types: PhantomData }
     }
 
     /// Sends `message`, or keeps it until there is room. A dead receiver is not an error here: its end is received.
@@ -236,10 +211,7 @@ impl<S: Message, R: Message> Channel<S, R> {
             Ok((0, _)) => Ok(Received::End),
             Ok((length, fds)) => match R::decode(&buffer[..length], fds) {
                 Some(message) => Ok(Received::Message(message)),
-                None => Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "a malformed control message",
-                )),
+                None => Err(io::Error::new(io::ErrorKind::InvalidData, "a malformed control message")),
             },
             Err(error) if would_block(&error) => Ok(Received::Nothing),
             Err(error) => Err(error),
@@ -283,11 +255,7 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_code_and_text() {
-        let (bytes, _) = ToSupervisor::Failed {
-            code: 74,
-            message: "ä".repeat(2000),
-        }
-        .encode();
+        let (bytes, _) = ToSupervisor::Failed { code: 74, message: "ä".repeat(2000) }.encode();
         assert!(bytes.len() <= MAX_PACKET);
         match ToSupervisor::decode(&bytes, vec![]) {
             Some(ToSupervisor::Failed { code: 74, message }) => {

@@ -69,43 +69,34 @@ impl PrivatePipe {
     }
 }
 
+impl Link {
+    /// The same link by descriptors of its own (dup(2)).
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            terms: self.terms,
+            data: self.data.try_clone()?,
+            acks: self.acks.try_clone()?,
+            staging: self.staging.try_clone()?,
+        })
+    }
+}
+
 /// Makes a link for worker `id`; `private` is the size of the writer's private pipe.
 pub fn new(id: u64, private: usize, record_limit: usize) -> io::Result<(Link, WorkerEnds)> {
     let (data_read, data_write) = pipe::pipe()?;
     let (ack_read, ack_write) = pipe::pipe()?;
     let size = pipe::resize(data_write.as_fd(), PIPE_SIZE)?;
     pipe::resize(ack_write.as_fd(), ACK_PIPE_SIZE)?;
-    let frame_limit = frame_limit(size, private).ok_or_else(|| {
-        io::Error::other(format!(
-            "the pipes are too small: {size} and {private} bytes"
-        ))
-    })?;
+    let frame_limit = frame_limit(size, private)
+        .ok_or_else(|| io::Error::other(format!("the pipes are too small: {size} and {private} bytes")))?;
     let staging = memory::memfd("staging", 0)?;
-    let terms = Terms {
-        id,
-        secret: process::random_word()?,
-        frame_limit,
-        record_limit,
-    };
-    Ok((
-        Link {
-            terms,
-            data: data_read,
-            acks: ack_write,
-            staging,
-        },
-        WorkerEnds {
-            data: data_write,
-            acks: ack_read,
-        },
-    ))
+    let terms = Terms { id, secret: process::random_word()?, frame_limit, record_limit };
+    Ok((Link { terms, data: data_read, acks: ack_write, staging }, WorkerEnds { data: data_write, acks: ack_read }))
 }
 
 /// The largest frame for a data pipe and a private pipe of these sizes; `None` if they cannot hold one.
 fn frame_limit(data: usize, private: usize) -> Option<usize> {
-    data.min(private)
-        .checked_sub(PAGE)
-        .filter(|&limit| limit >= PAGE)
+    data.min(private).checked_sub(PAGE).filter(|&limit| limit >= PAGE)
 }
 
 #[cfg(test)]
@@ -124,10 +115,7 @@ mod tests {
         let private = PrivatePipe::new().unwrap();
         let (link, ends) = new(1, private.size, 1000).unwrap();
         assert!(link.terms.frame_limit >= PAGE);
-        assert_eq!(
-            pipe::size(ends.data.as_fd()).unwrap().min(private.size) - PAGE,
-            link.terms.frame_limit
-        );
+        assert_eq!(pipe::size(ends.data.as_fd()).unwrap().min(private.size) - PAGE, link.terms.frame_limit);
         assert_eq!(pipe::size(link.acks.as_fd()).unwrap(), ACK_PIPE_SIZE);
     }
 }

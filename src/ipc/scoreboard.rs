@@ -95,10 +95,7 @@ pub struct Admission(SharedWords);
 impl Admission {
     /// Makes the memory of the board, all zero.
     pub fn memory() -> io::Result<OwnedFd> {
-        memfd(
-            "admission",
-            (MAX_LINKS * STRIDE * size_of::<AtomicU64>()) as u64,
-        )
+        memfd("admission", (MAX_LINKS * STRIDE * size_of::<AtomicU64>()) as u64)
     }
 
     /// Maps it.
@@ -134,12 +131,7 @@ impl Admission {
 
     /// Connections of all workers.
     pub fn total(&self) -> u64 {
-        self.0
-            .words()
-            .iter()
-            .step_by(STRIDE)
-            .map(|word| word.load(Relaxed))
-            .sum()
+        self.0.words().iter().step_by(STRIDE).map(|word| word.load(Relaxed)).sum()
     }
 
     fn seat(&self, seat: usize) -> &AtomicU64 {
@@ -155,10 +147,7 @@ mod tests {
     #[test]
     fn the_limit_holds_over_all_seats() {
         let memory = Admission::memory().unwrap();
-        let (a, b) = (
-            Admission::map(memory.as_fd()).unwrap(),
-            Admission::map(memory.as_fd()).unwrap(),
-        );
+        let (a, b) = (Admission::map(memory.as_fd()).unwrap(), Admission::map(memory.as_fd()).unwrap());
         assert!(a.enter(0, Some(2)) && b.enter(1, Some(2)));
         assert!(!a.enter(0, Some(2)) && !b.enter(1, Some(2)));
         assert_eq!(a.total(), 2);
@@ -172,18 +161,9 @@ mod tests {
     #[test]
     fn counters_are_seen_by_the_other_side() {
         let memory = Scoreboard::memory().unwrap();
-        let (role, supervisor) = (
-            Scoreboard::map(memory.as_fd()).unwrap(),
-            Scoreboard::map(memory.as_fd()).unwrap(),
-        );
+        let (role, supervisor) = (Scoreboard::map(memory.as_fd()).unwrap(), Scoreboard::map(memory.as_fd()).unwrap());
         role.add(Count::Messages, 5);
         role.set(Count::Connections, 2);
-        assert_eq!(
-            (
-                supervisor.get(Count::Messages),
-                supervisor.get(Count::Connections)
-            ),
-            (5, 2)
-        );
+        assert_eq!((supervisor.get(Count::Messages), supervisor.get(Count::Connections)), (5, 2));
     }
 }

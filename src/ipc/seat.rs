@@ -7,6 +7,15 @@ use crate::sys::OwnedFd;
 use crate::sys::socket::Listener;
 use std::fs::File;
 
+/// The entry points of the roles that are forked: each takes its seat and returns its exit code.
+#[derive(Clone, Copy, Debug)]
+pub struct Entries {
+    /// The worker's.
+    pub worker: fn(WorkerSeat) -> u8,
+    /// The writer's.
+    pub writer: fn(WriterSeat) -> u8,
+}
+
 /// A worker's seat.
 #[derive(Debug)]
 pub struct WorkerSeat {

@@ -54,7 +54,7 @@ pub enum Descriptor {
     ControlSupervisor,
     /// The role's end of its control channel.
     ControlRole,
-    /// The pid file of `run --daemon`.
+    /// The pid file of `run --daemon`, and its directory.
     PidFile,
     /// A role's own signalfd and epoll instance, made after the fork.
     Signals,
@@ -73,12 +73,14 @@ pub enum Keeps {
     Own,
     /// All there are.
     All,
+    /// All there are, over the fork only: closed once mapped, or handed on.
+    Passing,
     /// It makes its own after the fork.
     Makes,
 }
 
 use Descriptor::*;
-use Keeps::*;
+use Keeps::{All, Makes, None, Own, Passing};
 
 /// The table: descriptor, supervisor, worker, writer.
 pub const TABLE: &[(Descriptor, Keeps, Keeps, Keeps)] = &[
@@ -90,12 +92,12 @@ pub const TABLE: &[(Descriptor, Keeps, Keeps, Keeps)] = &[
     (Staging, All, None, All),
     (PrivateRead, All, None, All),
     (PrivateWrite, All, None, All),
-    (CommitRecord, All, None, All),
-    (Scoreboard, None, Own, Own),
-    (Admission, All, All, None),
+    (CommitRecord, All, None, Passing),
+    (Scoreboard, None, Passing, Passing),
+    (Admission, All, Passing, None),
     (Directory, All, None, All),
     (Lock, All, None, All),
-    (Segment, All, None, All),
+    (Segment, All, None, Passing),
     (LiveSegment, None, None, Makes),
     (Null, None, None, Makes),
     (ControlSupervisor, All, None, None),
@@ -119,11 +121,7 @@ pub struct Held {
 
 /// What `role` keeps of all that is open.
 pub fn keep(role: Role, inventory: &[Held]) -> Vec<RawFd> {
-    inventory
-        .iter()
-        .filter(|held| keeps(role, held.what).includes(held.own))
-        .map(|held| held.fd)
-        .collect()
+    inventory.iter().filter(|held| keeps(role, held.what).includes(held.own)).map(|held| held.fd).collect()
 }
 
 /// The table's answer for one cell.
@@ -137,11 +135,11 @@ pub fn keeps(role: Role, what: Descriptor) -> Keeps {
 }
 
 impl Keeps {
-    fn includes(self, own: bool) -> bool {
+    fn includes(self, held: &Held) -> bool {
         match self {
             None | Makes => false,
-            Own => own,
-            All => true,
+            Own => held.own,
+            All | Passing => true,
         }
     }
 }
@@ -167,11 +165,7 @@ mod tests {
     #[test]
     fn each_kind_has_one_row() {
         for (index, row) in TABLE.iter().enumerate() {
-            assert!(
-                TABLE[index + 1..].iter().all(|other| other.0 != row.0),
-                "{:?}",
-                row.0
-            );
+            assert!(TABLE[index + 1..].iter().all(|other| other.0 != row.0), "{:?}", row.0);
         }
     }
 }

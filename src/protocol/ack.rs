@@ -24,11 +24,7 @@ pub fn decode(bytes: &[u8]) -> Option<u64> {
         let (tag, through) = ack.split_first_chunk::<8>()?;
         (u64::from_le_bytes(*tag) == SAFE).then_some(u64::from_le_bytes(through.try_into().ok()?))
     };
-    acks.iter()
-        .map(one)
-        .try_fold(None, |highest: Option<u64>, ack| {
-            Some(Some(highest.unwrap_or(0).max(ack?)))
-        })?
+    acks.iter().map(one).try_fold(None, |highest: Option<u64>, ack| Some(Some(highest.unwrap_or(0).max(ack?))))?
 }
 
 #[cfg(test)]

@@ -81,17 +81,11 @@ impl Header {
     }
 
     /// Reads the header that must come next. `Ok(None)`: too few bytes yet.
-    pub fn decode(
-        bytes: &[u8],
-        secret: u64,
-        sequence: u64,
-        limit: usize,
-    ) -> Result<Option<Self>, Broken> {
+    pub fn decode(bytes: &[u8], secret: u64, sequence: u64, limit: usize) -> Result<Option<Self>, Broken> {
         let Some(head) = bytes.first_chunk::<HEADER>() else {
             return Ok(None);
         };
-        let word =
-            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let expected = mark(secret, sequence);
         if head[..8] != expected[..8] {
             return Err(Broken::Secret);
@@ -109,13 +103,7 @@ impl Header {
         if length == 0 || HEADER + length as usize > limit {
             return Err(Broken::Length);
         }
-        Ok(Some(Self {
-            sequence,
-            length,
-            records,
-            kind,
-            offset,
-        }))
+        Ok(Some(Self { sequence, length, records, kind, offset }))
     }
 
     /// Bytes of the whole frame.
@@ -139,9 +127,7 @@ pub fn stale_prefix(bytes: &[u8], secret: u64, sequence: u64) -> usize {
     if let Some(at) = memchr::memmem::find(bytes, &mark) {
         return at;
     }
-    let longest = (1..mark.len().min(bytes.len() + 1))
-        .rev()
-        .find(|&n| bytes.ends_with(&mark[..n]));
+    let longest = (1..mark.len().min(bytes.len() + 1)).rev().find(|&n| bytes.ends_with(&mark[..n]));
     bytes.len() - longest.unwrap_or(0)
 }
 
@@ -153,13 +139,7 @@ mod tests {
     const SECRET: u64 = 0x1122_3344_5566_7788;
 
     fn header(sequence: u64, length: u32) -> Header {
-        Header {
-            sequence,
-            length,
-            records: 1,
-            kind: Kind::Records,
-            offset: 0,
-        }
+        Header { sequence, length, records: 1, kind: Kind::Records, offset: 0 }
     }
 
     #[test]
@@ -167,13 +147,7 @@ mod tests {
         for kind in [Kind::Records, Kind::Fragment, Kind::LastFragment] {
             let records = u32::from(kind != Kind::Fragment);
             let offset = if kind == Kind::Records { 0 } else { 77 };
-            let header = Header {
-                sequence: 9,
-                length: 100,
-                records,
-                kind,
-                offset,
-            };
+            let header = Header { sequence: 9, length: 100, records, kind, offset };
             let bytes = header.encode(SECRET);
             assert_eq!(Header::decode(&bytes, SECRET, 9, 4096), Ok(Some(header)));
             assert_eq!(Header::decode(&bytes[..31], SECRET, 9, 4096), Ok(None));
@@ -183,19 +157,10 @@ mod tests {
     #[test]
     fn whatever_is_not_expected_is_refused() {
         let bytes = header(9, 100).encode(SECRET);
-        assert_eq!(
-            Header::decode(&bytes, SECRET + 1, 9, 4096),
-            Err(Broken::Secret)
-        );
-        assert_eq!(
-            Header::decode(&bytes, SECRET, 8, 4096),
-            Err(Broken::Sequence)
-        );
+        assert_eq!(Header::decode(&bytes, SECRET + 1, 9, 4096), Err(Broken::Secret));
+        assert_eq!(Header::decode(&bytes, SECRET, 8, 4096), Err(Broken::Sequence));
         assert_eq!(Header::decode(&bytes, SECRET, 9, 131), Err(Broken::Length));
-        assert_eq!(
-            Header::decode(&header(9, 0).encode(SECRET), SECRET, 9, 4096),
-            Err(Broken::Length)
-        );
+        assert_eq!(Header::decode(&header(9, 0).encode(SECRET), SECRET, 9, 4096), Err(Broken::Length));
         let mut forged = bytes;
         forged[24] = 7;
         assert_eq!(Header::decode(&forged, SECRET, 9, 4096), Err(Broken::Kind));

@@ -54,14 +54,7 @@ impl Decoder {
     #[must_use]
     pub fn new(framing: Framing, max: usize, on_oversize: OnOversize) -> Self {
         let max = max.clamp(1, u32::MAX as usize);
-        Self {
-            max,
-            scanned: 0,
-            left: 0,
-            header: 0,
-            framing,
-            on_oversize,
-        }
+        Self { max, scanned: 0, left: 0, header: 0, framing, on_oversize }
     }
 
     /// So many unconsumed bytes always suffice for an answer other than [`Step::More`]: the size of an input buffer.
@@ -119,10 +112,7 @@ impl Decoder {
             let end = self.scanned + at;
             self.scanned = 0;
             let crlf = self.framing == Framing::Line && end > 0 && input[end - 1] == b'\r';
-            return Step::Message {
-                body: 0..end - usize::from(crlf),
-                consumed: end + 1,
-            };
+            return Step::Message { body: 0..end - usize::from(crlf), consumed: end + 1 };
         }
         self.scanned = window.len();
         if window.len() <= self.max {
@@ -133,10 +123,7 @@ impl Decoder {
                 None => return Step::More,
                 Some(b'\n') => {
                     self.scanned = 0;
-                    return Step::Message {
-                        body: 0..self.max,
-                        consumed: self.max + 2,
-                    };
+                    return Step::Message { body: 0..self.max, consumed: self.max + 2 };
                 }
                 Some(_) => {}
             }
@@ -164,10 +151,7 @@ impl Decoder {
         }
         self.header = 0;
         self.left -= part as u64;
-        Step::Message {
-            body: header..header + part,
-            consumed: header + part,
-        }
+        Step::Message { body: header..header + part, consumed: header + part }
     }
 
     /// The bytes at hand hold more than `max` bytes of body, for certain.
@@ -183,10 +167,7 @@ impl Decoder {
 }
 
 fn whole(length: usize) -> Step {
-    Step::Message {
-        body: 0..length,
-        consumed: length,
-    }
+    Step::Message { body: 0..length, consumed: length }
 }
 
 fn find(needle: u8, haystack: &[u8]) -> Option<usize> {
@@ -207,10 +188,7 @@ fn octet_count(input: &[u8]) -> Header {
     for (digits, &byte) in (0u8..).zip(input.iter().take(MAX_DIGITS + 1)) {
         match byte {
             b' ' if digits > 0 => {
-                return Header::Whole {
-                    header: digits + 1,
-                    length,
-                };
+                return Header::Whole { header: digits + 1, length };
             }
             b'0'..=b'9' if usize::from(digits) == MAX_DIGITS => {
                 return Header::Malformed("the length has more than 10 digits");
@@ -231,10 +209,7 @@ fn octet_count(input: &[u8]) -> Header {
 /// A 32-bit big-endian length.
 fn length_prefix(input: &[u8]) -> Header {
     match input.first_chunk::<PREFIX>() {
-        Some(bytes) => Header::Whole {
-            header: PREFIX as u8,
-            length: u64::from(u32::from_be_bytes(*bytes)),
-        },
+        Some(bytes) => Header::Whole { header: PREFIX as u8, length: u64::from(u32::from_be_bytes(*bytes)) },
         None => Header::More,
     }
 }

@@ -48,11 +48,7 @@ impl ConnectionId {
         let (epoch, text) = take_field(text, EPOCH_WIDTH)?;
         let (incarnation, text) = take_field(text, INCARNATION_WIDTH)?;
         let (counter, text) = take_field(text, COUNTER_WIDTH)?;
-        let id = Self {
-            epoch: epoch.try_into().ok()?,
-            incarnation: incarnation.try_into().ok()?,
-            counter,
-        };
+        let id = Self { epoch: epoch.try_into().ok()?, incarnation: incarnation.try_into().ok()?, counter };
         text.is_empty().then_some(id)
     }
 }
@@ -103,9 +99,7 @@ fn take_field(text: &[u8], width: usize) -> Option<(u64, &[u8])> {
 }
 
 fn number(word: &[u8]) -> Option<u64> {
-    word.iter().try_fold(0u64, |sum, &byte| {
-        sum.checked_mul(32)?.checked_add(digit(byte)?)
-    })
+    word.iter().try_fold(0u64, |sum, &byte| sum.checked_mul(32)?.checked_add(digit(byte)?))
 }
 
 fn digit(byte: u8) -> Option<u64> {
@@ -119,18 +113,14 @@ mod tests {
     use super::*;
 
     fn id(epoch: u32, incarnation: u32, counter: u64) -> ConnectionId {
-        ConnectionId {
-            epoch,
-            incarnation,
-            counter,
-        }
+        ConnectionId { epoch, incarnation, counter }
     }
 
     /// Numbers of every magnitude, and those about the widths' limits.
     fn any_id() -> impl Strategy<Value = ConnectionId> {
         let wide = (any::<u64>(), 0u32..64).prop_map(|(value, shift)| value >> shift);
-        let near = (prop::sample::select(&[2usize, 4][..]), 0u64..5)
-            .prop_map(|(width, above)| limit(width) + above - 2);
+        let near =
+            (prop::sample::select(&[2usize, 4][..]), 0u64..5).prop_map(|(width, above)| limit(width) + above - 2);
         let number = prop_oneof![wide, near];
         let small = number.clone().prop_map(|value| value as u32);
         (small.clone(), small, number).prop_map(|(e, i, c)| id(e, i, c))
@@ -140,14 +130,8 @@ mod tests {
     fn known_words() {
         assert_eq!(id(16, 1, 5).to_string(), "000G010005");
         assert_eq!(id(0, 0, 0).to_string(), "0000000000");
-        assert_eq!(
-            id(31 * 32768 - 1, 31 * 32 - 1, 31 * 32768 - 1).to_string(),
-            "YZZZYZYZZZ"
-        );
-        assert_eq!(
-            id(31 * 32768, 31 * 32, 1 << 20).to_string(),
-            "Z0Z000Z0Z0Z110000"
-        );
+        assert_eq!(id(31 * 32768 - 1, 31 * 32 - 1, 31 * 32768 - 1).to_string(), "YZZZYZYZZZ");
+        assert_eq!(id(31 * 32768, 31 * 32, 1 << 20).to_string(), "Z0Z000Z0Z0Z110000");
         assert_eq!(id(u32::MAX, u32::MAX, u64::MAX).to_string().len(), MAX_LEN);
         assert_eq!(format!("{:>12}", id(16, 1, 5)), "  000G010005");
     }

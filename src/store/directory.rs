@@ -63,7 +63,10 @@ impl Directory {
             ));
         }
         if stat.st_uid != 0 && stat.st_uid != user::effective_uid() && user::effective_uid() != 0 {
-            let message = format!("will not use {show} as the store: it belongs to user {}; run: chown it to the daemon's user", stat.st_uid);
+            let message = format!(
+                "will not use {show} as the store: it belongs to user {}; run: chown it to the daemon's user",
+                stat.st_uid
+            );
             return Err(Fatal::new(exit::STORE, message));
         }
         Ok(Self { fd, path: path.to_owned() })
@@ -84,7 +87,9 @@ impl Directory {
             let owner = if owner.is_empty() { "unknown" } else { owner };
             return Err(Fatal::new(
                 exit::LOCKED,
-                format!("the store {show} is locked by another daemon (pid {owner}); stop it, or set another store.directory"),
+                format!(
+                    "the store {show} is locked by another daemon (pid {owner}); stop it, or set another store.directory"
+                ),
             ));
         }
         let record = || -> io::Result<()> {
@@ -104,7 +109,9 @@ impl Directory {
         let cannot = |what: &str, error: &io::Error| failed(&format!("{what} {show}/{STORE}"), error, &self.path);
         let last = self.identity().map_err(|error| cannot("read", &error))?;
         if let Some(Identity { version, .. }) = last.as_ref().filter(|identity| identity.version > VERSION) {
-            let message = format!("cannot use the store {show}: its layout is version {version}, this program knows up to {VERSION}; upgrade echostored");
+            let message = format!(
+                "cannot use the store {show}: its layout is version {version}, this program knows up to {VERSION}; upgrade echostored"
+            );
             return Err(Fatal::new(exit::STORE, message));
         }
         let epoch = last.map_or(0, |identity| identity.epoch).wrapping_add(1);
@@ -145,7 +152,12 @@ pub fn format_name(format: Format) -> &'static str {
 }
 
 /// Replaces a small file as a whole, durably: written under another name, synced, renamed, the directory synced.
-pub(super) fn replace(directory: BorrowedFd<'_>, name: &str, temporary: &str, content: &impl Serialize) -> io::Result<()> {
+pub(super) fn replace(
+    directory: BorrowedFd<'_>,
+    name: &str,
+    temporary: &str,
+    content: &impl Serialize,
+) -> io::Result<()> {
     let text = toml::to_string(content).map_err(io::Error::other)?;
     file::unlink_at(directory, temporary)?;
     let mut new = file::open_at(directory, temporary, Access::CreateNew, 0o640)?;

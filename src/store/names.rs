@@ -30,8 +30,7 @@ impl SegmentName {
     /// `<prefix>-<sequence, 10 digits or more>-<start, UTC>.log`; a start beyond the years 0000 to 9999 is moved to their edge.
     #[must_use]
     pub fn build(&self) -> String {
-        let time =
-            DateTime::from_timestamp(self.start.clamp(START_MIN, START_MAX), 0).unwrap_or_default();
+        let time = DateTime::from_timestamp(self.start.clamp(START_MIN, START_MAX), 0).unwrap_or_default();
         let (date, clock) = (time.date_naive(), time.time());
         format!(
             "{}-{:010}-{:04}{:02}{:02}T{:02}{:02}{:02}Z{LOG_SUFFIX}",
@@ -52,11 +51,7 @@ impl SegmentName {
         let (rest, start) = name.strip_suffix(LOG_SUFFIX)?.rsplit_once('-')?;
         let (prefix, sequence) = rest.rsplit_once('-')?;
         valid_prefix(prefix).ok()?;
-        let parsed = Self {
-            prefix: prefix.to_owned(),
-            sequence: sequence.parse().ok()?,
-            start: parse_start(start)?,
-        };
+        let parsed = Self { prefix: prefix.to_owned(), sequence: sequence.parse().ok()?, start: parse_start(start)? };
         // One rule for every other spelling (a sign, a missing or needless zero): it is not what `build` writes.
         (parsed.build() == name).then_some(parsed)
     }
@@ -66,9 +61,7 @@ impl SegmentName {
 impl Ord for SegmentName {
     fn cmp(&self, other: &Self) -> Ordering {
         let key = |name: &Self| (name.sequence, name.start);
-        key(self)
-            .cmp(&key(other))
-            .then_with(|| self.prefix.cmp(&other.prefix))
+        key(self).cmp(&key(other)).then_with(|| self.prefix.cmp(&other.prefix))
     }
 }
 
@@ -86,10 +79,7 @@ pub fn valid_prefix(prefix: &str) -> Result<(), &'static str> {
     if !(1..=64).contains(&prefix.len()) {
         return Err("must be 1 to 64 bytes long");
     }
-    if !prefix
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-    {
+    if !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
         return Err("must consist of letters, digits, `.`, `_` and `-`");
     }
     if prefix.starts_with('.') {
@@ -104,13 +94,8 @@ pub fn valid_prefix(prefix: &str) -> Result<(), &'static str> {
 /// `20261122T084200Z` as Unix seconds.
 fn parse_start(text: &str) -> Option<i64> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u32>().ok();
-    let date =
-        NaiveDate::from_ymd_opt(number(0, 4)?.try_into().ok()?, number(4, 6)?, number(6, 8)?)?;
-    Some(
-        date.and_hms_opt(number(9, 11)?, number(11, 13)?, number(13, 15)?)?
-            .and_utc()
-            .timestamp(),
-    )
+    let date = NaiveDate::from_ymd_opt(number(0, 4)?.try_into().ok()?, number(4, 6)?, number(6, 8)?)?;
+    Some(date.and_hms_opt(number(9, 11)?, number(11, 13)?, number(13, 15)?)?.and_utc().timestamp())
 }
 
 #[cfg(test)]
@@ -120,33 +105,17 @@ mod tests {
     use super::*;
 
     fn name(prefix: &str, sequence: u64, start: i64) -> SegmentName {
-        SegmentName {
-            prefix: prefix.to_owned(),
-            sequence,
-            start,
-        }
+        SegmentName { prefix: prefix.to_owned(), sequence, start }
     }
 
     #[test]
     fn known_names() {
         let known = name("messages", 42, 1_795_336_920);
         assert_eq!(known.build(), "messages-0000000042-20261122T084200Z.log");
-        assert_eq!(
-            SegmentName::parse("messages-0000000042-20261122T084200Z.log"),
-            Some(known)
-        );
-        assert_eq!(
-            name("a-b", 12_345_678_901, 0).build(),
-            "a-b-12345678901-19700101T000000Z.log"
-        );
-        assert_eq!(
-            name("m", 1, i64::MAX).build(),
-            "m-0000000001-99991231T235959Z.log"
-        );
-        assert_eq!(
-            name("m", 1, i64::MIN).build(),
-            "m-0000000001-00000101T000000Z.log"
-        );
+        assert_eq!(SegmentName::parse("messages-0000000042-20261122T084200Z.log"), Some(known));
+        assert_eq!(name("a-b", 12_345_678_901, 0).build(), "a-b-12345678901-19700101T000000Z.log");
+        assert_eq!(name("m", 1, i64::MAX).build(), "m-0000000001-99991231T235959Z.log");
+        assert_eq!(name("m", 1, i64::MIN).build(), "m-0000000001-00000101T000000Z.log");
     }
 
     #[test]
@@ -179,28 +148,14 @@ mod tests {
         for good in ["messages", "a", "A-b_c.9", "-", "currents", &"x".repeat(64)] {
             assert_eq!(valid_prefix(good), Ok(()), "{good}");
         }
-        for bad in [
-            "",
-            ".",
-            ".hidden",
-            "current",
-            "a/b",
-            "a b",
-            "ä",
-            "a\n",
-            &"x".repeat(65),
-        ] {
+        for bad in ["", ".", ".hidden", "current", "a/b", "a b", "ä", "a\n", &"x".repeat(65)] {
             assert!(valid_prefix(bad).is_err(), "{bad}");
         }
     }
 
     fn any_name() -> impl Strategy<Value = SegmentName> {
         let sequence = (any::<u64>(), 0u32..64).prop_map(|(value, shift)| value >> shift);
-        (
-            "[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}",
-            sequence,
-            START_MIN..=START_MAX,
-        )
+        ("[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", sequence, START_MIN..=START_MAX)
             .prop_filter("the link's name", |(prefix, _, _)| prefix != CURRENT)
             .prop_map(|(prefix, sequence, start)| name(&prefix, sequence, start))
     }

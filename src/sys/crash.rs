@@ -52,11 +52,7 @@ mod armed {
             let text = std::env::var("ECHOSTORED_CRASH").ok()?;
             let (name, count) = text.split_once('@').unwrap_or((&text, "1"));
             let passages_left = AtomicU64::new(count.parse().ok()?);
-            Some(Plan {
-                name: name.to_owned(),
-                passages_left,
-                once: std::env::var("ECHOSTORED_CRASH_ONCE").ok(),
-            })
+            Some(Plan { name: name.to_owned(), passages_left, once: std::env::var("ECHOSTORED_CRASH_ONCE").ok() })
         })
         .as_ref()
     }
@@ -70,11 +66,7 @@ mod armed {
         }
         match &plan.once {
             None => true,
-            Some(path) => std::fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(path)
-                .is_ok(),
+            Some(path) => std::fs::OpenOptions::new().write(true).create_new(true).open(path).is_ok(),
         }
     }
 }

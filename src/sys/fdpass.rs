@@ -3,8 +3,7 @@ use super::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::FromRawFd;
@@ -15,12 +14,7 @@ pub const MAX_FDS: usize = 4;
 /// A connected, non-blocking pair that keeps message borders (`SOCK_SEQPACKET`).
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    Ok(socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        flags,
-    )?)
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
 }
 
 /// Sends one message, whole or not at all.
@@ -28,13 +22,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd]) -> io::Result<(
     let rights = [ControlMessage::ScmRights(fds)];
     let control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
     loop {
-        match sendmsg::<()>(
-            socket.as_raw_fd(),
-            &[IoSlice::new(bytes)],
-            control,
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        ) {
+        match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None) {
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
             Ok(_) => return Ok(()),
@@ -48,26 +36,20 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, 
     loop {
         let mut slices = [IoSliceMut::new(buffer)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let message =
-            match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags) {
-                Err(Errno::EINTR) => continue,
-                // A peer that died with our messages unread answers with a reset instead of an end of file.
-                Err(Errno::ECONNRESET) => return Ok((0, Vec::new())),
-                result => result?,
-            };
+        let message = match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags) {
+            Err(Errno::EINTR) => continue,
+            // A peer that died with our messages unread answers with a reset instead of an end of file.
+            Err(Errno::ECONNRESET) => return Ok((0, Vec::new())),
+            result => result?,
+        };
         let mut fds = Vec::new();
         for item in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(raw) = item {
                 // SAFETY: the kernel has just installed these descriptors for us alone; nobody else closes them.
-                fds.extend(
-                    raw.into_iter()
-                        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
-                );
+                fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
             }
         }
-        if message.flags.contains(MsgFlags::MSG_CTRUNC)
-            || message.flags.contains(MsgFlags::MSG_TRUNC)
-        {
+        if message.flags.contains(MsgFlags::MSG_CTRUNC) || message.flags.contains(MsgFlags::MSG_TRUNC) {
             return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
         }
         return Ok((message.bytes, fds));

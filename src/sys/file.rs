@@ -37,17 +37,12 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 /// Writes all of `slices` at `offset` (pwritev(2)), going on after short writes at the offset reached.
 ///
 /// On an error some of the bytes may be in the file: the caller writes the same bytes again at the same offset.
-pub fn write_all_at(
-    file: &File,
-    mut slices: &mut [IoSlice<'_>],
-    mut offset: u64,
-) -> io::Result<()> {
+pub fn write_all_at(file: &File, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
     /// `IOV_MAX` of Linux, uio(7).
     const BATCH: usize = 1024;
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {
-        let position =
-            i64::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        let position = i64::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
         let batch = &slices[..slices.len().min(BATCH)];
         let written = match nix::sys::uio::pwritev(file, batch, position) {
             Err(Errno::EINTR) => continue,
@@ -61,12 +56,7 @@ pub fn write_all_at(
 }
 
 /// Opens `name` below `directory`, never following a symlink, never blocking on a FIFO, never becoming a terminal.
-pub fn open_at(
-    directory: BorrowedFd<'_>,
-    name: &str,
-    access: Access,
-    mode: u32,
-) -> io::Result<File> {
+pub fn open_at(directory: BorrowedFd<'_>, name: &str, access: Access, mode: u32) -> io::Result<File> {
     let flags = match access {
         Access::Read => OFlag::O_RDONLY,
         Access::ReadWrite => OFlag::O_RDWR,
@@ -75,12 +65,7 @@ pub fn open_at(
         Access::Directory => OFlag::O_RDONLY | OFlag::O_DIRECTORY,
     };
     let always = OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-    let fd = openat(
-        directory,
-        name,
-        flags | always,
-        Mode::from_bits_truncate(mode),
-    )?;
+    let fd = openat(directory, name, flags | always, Mode::from_bits_truncate(mode))?;
     Ok(File::from(fd))
 }
 
@@ -122,12 +107,7 @@ pub fn set_mode(fd: impl AsFd, mode: u32) -> io::Result<()> {
 
 /// Sets permission bits of a name (fchmodat(2)).
 pub fn set_mode_at(directory: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<()> {
-    Ok(nix::sys::stat::fchmodat(
-        directory,
-        name,
-        Mode::from_bits_truncate(mode),
-        FchmodatFlags::FollowSymlink,
-    )?)
+    Ok(nix::sys::stat::fchmodat(directory, name, Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)?)
 }
 
 /// `renameat(2)` within one directory.

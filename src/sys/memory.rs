@@ -78,11 +78,6 @@ impl SharedWords {
 impl Drop for SharedWords {
     fn drop(&mut self) {
         // SAFETY: unmaps exactly the range mapped by `map`; no reference outlives `self`.
-        unsafe {
-            libc::munmap(
-                self.start.as_ptr().cast(),
-                self.count * size_of::<AtomicU64>(),
-            )
-        };
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.count * size_of::<AtomicU64>()) };
     }
 }

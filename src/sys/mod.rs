@@ -23,11 +23,7 @@ pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Turns a system call's result into `io::Result`, as `errno(3)` says.
 fn check(result: isize) -> io::Result<usize> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result.unsigned_abs())
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result.unsigned_abs()) }
 }
 
 /// The same, repeating a call that a signal interrupted before it did anything.

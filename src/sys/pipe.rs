@@ -29,14 +29,7 @@ pub fn size(pipe: BorrowedFd<'_>) -> io::Result<usize> {
 /// 0: the pipe is empty and has no writer left.
 pub fn tee(source: BorrowedFd<'_>, sink: BorrowedFd<'_>, limit: usize) -> io::Result<usize> {
     // SAFETY: tee takes two descriptors and no memory; both are borrowed, hence open, for the whole call.
-    retry(|| unsafe {
-        libc::tee(
-            source.as_raw_fd(),
-            sink.as_raw_fd(),
-            limit,
-            libc::SPLICE_F_NONBLOCK,
-        )
-    })
+    retry(|| unsafe { libc::tee(source.as_raw_fd(), sink.as_raw_fd(), limit, libc::SPLICE_F_NONBLOCK) })
 }
 
 /// Takes exactly `count` bytes off the head of `source` into `null`, an open `/dev/null` (splice(2)).
@@ -75,4 +68,9 @@ pub fn read_to(pipe: BorrowedFd<'_>, buffer: &mut Vec<u8>, limit: usize) -> io::
         }
     }
     Ok(total)
+}
+
+/// Makes a close-on-exec pipe whose ends block: (read end, write end).
+pub fn blocking_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
 }

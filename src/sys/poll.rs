@@ -46,10 +46,7 @@ impl Poller {
     /// Makes an instance that takes at most `capacity` events at a time.
     pub fn new(capacity: usize) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        Ok(Self {
-            epoll,
-            events: vec![EpollEvent::empty(); capacity],
-        })
+        Ok(Self { epoll, events: vec![EpollEvent::empty(); capacity] })
     }
 
     /// Begins to watch `fd`.
@@ -60,10 +57,7 @@ impl Poller {
             Interest::InputEdge => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
             Interest::OutputEdge => EpollFlags::EPOLLOUT | EpollFlags::EPOLLET,
             Interest::BothEdge => {
-                EpollFlags::EPOLLIN
-                    | EpollFlags::EPOLLOUT
-                    | EpollFlags::EPOLLRDHUP
-                    | EpollFlags::EPOLLET
+                EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET
             }
         };
         Ok(self.epoll.add(fd, EpollEvent::new(flags, token))?)

@@ -66,10 +66,7 @@ fn settle(parent: Pid, keep: &[RawFd]) -> io::Result<()> {
 
 /// Closes every descriptor but 0, 1, 2 and `keep` (close_range(2)).
 pub fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
-    let mut kept: Vec<u32> = keep
-        .iter()
-        .filter_map(|&fd| u32::try_from(fd).ok())
-        .collect();
+    let mut kept: Vec<u32> = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).collect();
     kept.sort_unstable();
     let mut first = 3;
     for fd in kept {
@@ -97,10 +94,7 @@ pub fn thread_count() -> io::Result<usize> {
 pub fn reap() -> io::Result<Option<(Pid, Ending)>> {
     loop {
         return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => Ok(Some((
-                pid,
-                Ending::Exit(u8::try_from(code & 0xff).unwrap_or(1)),
-            ))),
+            Ok(WaitStatus::Exited(pid, code)) => Ok(Some((pid, Ending::Exit(u8::try_from(code & 0xff).unwrap_or(1))))),
             Ok(WaitStatus::Signaled(pid, signal, _)) => Ok(Some((pid, Ending::Signal(signal)))),
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => Ok(None),
             Ok(_) | Err(Errno::EINTR) => continue,
@@ -155,10 +149,7 @@ pub fn cpu_count() -> usize {
 /// written to by a stray message.
 pub fn fill_standard_fds() -> io::Result<()> {
     loop {
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")?;
+        let file = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
         if file.as_raw_fd() > 2 {
             return Ok(());
         }

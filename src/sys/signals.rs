@@ -14,10 +14,7 @@ impl Signals {
     pub fn new(wanted: &[Signal]) -> io::Result<Self> {
         let set: SigSet = wanted.iter().copied().collect();
         set.thread_block()?;
-        Ok(Self(SignalFd::with_flags(
-            &set,
-            SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
-        )?))
+        Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
     }
 
     /// The next signal that came, if any.

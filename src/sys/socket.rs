@@ -19,11 +19,7 @@ impl Listener {
     /// `SO_REUSEADDR`, so that a restart need not wait for old connections; `IPV6_V6ONLY`, so that `0.0.0.0:P` and
     /// `[::]:P` stand side by side. No delay and keep-alive are set here once: accepted sockets inherit them (tcp(7)).
     pub fn bind(address: SocketAddr, keepalive: Option<Duration>) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
@@ -49,10 +45,7 @@ impl Listener {
 
     /// The address really bound: it tells the port that the kernel chose for port 0.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.0
-            .local_addr()?
-            .as_socket()
-            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+        self.0.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     /// The next connection and its peer, if one is waiting.
@@ -72,12 +65,7 @@ fn set_keepalive(socket: &SockRef<'_>, keepalive: Option<Duration>) -> io::Resul
     let idle = idle.max(Duration::from_secs(1));
     // A dead peer is gone after the idle time and three unanswered probes within half of it.
     let interval = (idle / 6).max(Duration::from_secs(1));
-    socket.set_tcp_keepalive(
-        &TcpKeepalive::new()
-            .with_time(idle)
-            .with_interval(interval)
-            .with_retries(3),
-    )
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3))
 }
 
 impl AsFd for Listener {
@@ -105,14 +93,7 @@ impl Stream {
     /// Writes once; may be short. Never raises `SIGPIPE`.
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         // SAFETY: send reads at most `bytes.len()` bytes of `bytes`, which outlives the call.
-        retry(|| unsafe {
-            libc::send(
-                self.0.as_raw_fd(),
-                bytes.as_ptr().cast(),
-                bytes.len(),
-                libc::MSG_NOSIGNAL,
-            )
-        })
+        retry(|| unsafe { libc::send(self.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
     }
 
     /// Says that nothing more will be sent (shutdown(2), `SHUT_WR`).

@@ -53,31 +53,12 @@ fn locate() -> io::Result<Area> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let invalid = || io::Error::from(io::ErrorKind::InvalidData);
     // The command name, in parentheses, may hold anything: count fields behind the last one, which begins at field 3.
-    let fields: Vec<&str> = stat
-        .rsplit_once(')')
-        .ok_or_else(invalid)?
-        .1
-        .split_ascii_whitespace()
-        .collect();
+    let fields: Vec<&str> = stat.rsplit_once(')').ok_or_else(invalid)?.1.split_ascii_whitespace().collect();
     let field = |number: usize| -> io::Result<usize> {
-        fields
-            .get(number - 3)
-            .and_then(|text| text.parse().ok())
-            .filter(|&value| value > 0)
-            .ok_or_else(invalid)
+        fields.get(number - 3).and_then(|text| text.parse().ok()).filter(|&value| value > 0).ok_or_else(invalid)
     };
     let (arg_start, arg_end, env_start, env_end) = (field(48)?, field(49)?, field(50)?, field(51)?);
-    let end = if env_start == arg_end {
-        env_end
-    } else {
-        arg_end
-    };
-    let length = end
-        .checked_sub(arg_start)
-        .filter(|&length| length > 0)
-        .ok_or_else(invalid)?;
-    Ok(Area {
-        start: arg_start,
-        length,
-    })
+    let end = if env_start == arg_end { env_end } else { arg_end };
+    let length = end.checked_sub(arg_start).filter(|&length| length > 0).ok_or_else(invalid)?;
+    Ok(Area { start: arg_start, length })
 }

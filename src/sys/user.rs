@@ -1,8 +1,7 @@
 //! Users and groups: looking them up, and becoming one for good or for a moment.
 use nix::errno::Errno;
 use nix::unistd::{
-    Gid, Group, Uid, User, getegid, geteuid, getgroups, initgroups, setegid, seteuid, setgroups,
-    setresgid, setresuid,
+    Gid, Group, Uid, User, getegid, geteuid, getgroups, initgroups, setegid, seteuid, setgroups, setresgid, setresuid,
 };
 use std::ffi::CString;
 use std::io;
@@ -32,13 +31,8 @@ impl Identity {
                 None => return Ok(None),
             },
         };
-        let name =
-            CString::new(user.name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(Some(Self {
-            name,
-            uid: user.uid,
-            gid,
-        }))
+        let name = CString::new(user.name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        Ok(Some(Self { name, uid: user.uid, gid }))
     }
 
     /// Whether the process already is that user and group.
@@ -53,9 +47,7 @@ impl Identity {
         setresgid(self.gid, self.gid, self.gid)?;
         setresuid(self.uid, self.uid, self.uid)?;
         if !self.uid.is_root() && seteuid(Uid::from_raw(0)) != Err(Errno::EPERM) {
-            return Err(io::Error::other(
-                "the privileges of root could be taken back",
-            ));
+            return Err(io::Error::other("the privileges of root could be taken back"));
         }
         Ok(())
     }
@@ -104,9 +96,5 @@ pub fn effective_uid() -> u32 {
 
 /// Gives the file to `identity` (fchown(2)).
 pub fn give_to(file: impl std::os::fd::AsFd, identity: &Identity) -> io::Result<()> {
-    Ok(nix::unistd::fchown(
-        file,
-        Some(identity.uid),
-        Some(identity.gid),
-    )?)
+    Ok(nix::unistd::fchown(file, Some(identity.uid), Some(identity.gid))?)
 }

@@ -23,21 +23,12 @@ pub fn run(path: &Path, print: bool) -> u8 {
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    let text = if print {
-        config::print(&loaded.config)
-    } else {
-        format!("{}: ok\n", path.display())
-    };
+    let text = if print { config::print(&loaded.config) } else { format!("{}: ok\n", path.display()) };
     let mut stdout = std::io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => WELL,
         Err(e) => {
-            eprintln!(
-                "cannot write the result to stdout: {e}; give it a place that can be written"
-            );
+            eprintln!("cannot write the result to stdout: {e}; give it a place that can be written");
             FAILED
         }
     }

@@ -109,11 +109,6 @@ impl Connection {
         }
     }
 
-    /// The socket.
-    pub fn stream(&self) -> &Stream {
-        &self.stream
-    }
-
     /// What it is about to do.
     pub fn phase(&self) -> Phase {
         self.phase

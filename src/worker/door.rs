@@ -1,9 +1,9 @@
 //! The door: accepting, evenly over the workers, within `limits.max-connections`, and never in a hot loop.
 use crate::ipc::link::MAX_LINKS;
 use crate::ipc::scoreboard::Admission;
+use crate::sys::AsFd;
 use crate::sys::poll::{Interest, Poller};
 use crate::sys::socket::{Listener, Stream};
-use crate::sys::AsFd;
 use std::io;
 use std::net::SocketAddr;
 
@@ -40,7 +40,13 @@ pub enum Arrival {
 
 impl Door {
     /// Watches `listeners`, which get the tokens from `first_token` on.
-    pub fn open(poller: &Poller, listeners: Vec<Listener>, first_token: u64, limit: Option<u32>, seat: usize) -> io::Result<Self> {
+    pub fn open(
+        poller: &Poller,
+        listeners: Vec<Listener>,
+        first_token: u64,
+        limit: Option<u32>,
+        seat: usize,
+    ) -> io::Result<Self> {
         debug_assert!(seat < MAX_LINKS);
         let door = Self { listeners, first_token, limit, seat, paused: None };
         door.watch(poller)?;
@@ -66,7 +72,9 @@ impl Door {
     /// Takes the next connection of the listener `token`, counting it on the admission board first.
     pub fn next(&self, token: u64, admission: &Admission) -> Arrival {
         let index = usize::try_from(token - self.first_token).unwrap_or(usize::MAX);
-        let Some(listener) = self.listeners.get(index).filter(|_| self.paused.is_none()) else { return Arrival::Nothing };
+        let Some(listener) = self.listeners.get(index).filter(|_| self.paused.is_none()) else {
+            return Arrival::Nothing;
+        };
         if !admission.enter(self.seat, self.limit) {
             return Arrival::Full;
         }

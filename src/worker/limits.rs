@@ -36,7 +36,11 @@ impl Limits {
 
     /// Logs that no connection can be accepted.
     pub fn tell_exhausted(&self, error: &std::io::Error, now: u64) {
-        say(&self.exhausted, now, format_args!("cannot accept a connection: {error}; trying again; raise LimitNOFILE= if this lasts"));
+        say(
+            &self.exhausted,
+            now,
+            format_args!("cannot accept a connection: {error}; trying again; raise LimitNOFILE= if this lasts"),
+        );
     }
 }
 

@@ -261,7 +261,12 @@ mod tests {
         outbox.flush(|_| {}).unwrap();
         assert!(outbox.has_room());
         let part = 4096 - HEADER as u32;
-        let expected = [(Kind::Records, 1, 6), (Kind::Fragment, 0, part), (Kind::Fragment, 0, part), (Kind::LastFragment, 1, 10000 - 2 * part)];
+        let expected = [
+            (Kind::Records, 1, 6),
+            (Kind::Fragment, 0, part),
+            (Kind::Fragment, 0, part),
+            (Kind::LastFragment, 1, 10000 - 2 * part),
+        ];
         assert_eq!(headers(&pipe, 4096), expected);
         assert_eq!(released(&mut outbox, 3), [('a', 1)]);
         assert_eq!(released(&mut outbox, 4), [('b', 2)]);

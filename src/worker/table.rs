@@ -109,7 +109,8 @@ impl Table {
     /// The next one of the queue.
     pub fn dequeue(&mut self) -> Option<Key> {
         let key = self.queue.pop_front()?;
-        if let Some(place) = self.places.get_mut(key.index as usize).filter(|place| place.generation == key.generation) {
+        if let Some(place) = self.places.get_mut(key.index as usize).filter(|place| place.generation == key.generation)
+        {
             place.queued = false;
         }
         Some(key)
@@ -118,6 +119,8 @@ impl Table {
     /// All keys.
     pub fn keys(&self) -> Vec<Key> {
         let filled = self.places.iter().enumerate().filter(|(_, place)| place.connection.is_some());
-        filled.map(|(index, place)| Key { index: u32::try_from(index).unwrap_or(u32::MAX), generation: place.generation }).collect()
+        filled
+            .map(|(index, place)| Key { index: u32::try_from(index).unwrap_or(u32::MAX), generation: place.generation })
+            .collect()
     }
 }

@@ -71,7 +71,10 @@ impl Writer {
             }
             Err(Fault::Sync(error)) => {
                 self.scoreboard.add(Count::Faults, 1);
-                error!("cannot sync {}: {error}; it is not used again, its unsynced end goes to a new segment", self.live.name.build());
+                error!(
+                    "cannot sync {}: {error}; it is not used again, its unsynced end goes to a new segment",
+                    self.live.name.build()
+                );
                 self.rotation.get_or_insert_with(Rotation::new);
                 self.move_pending(now)
             }
@@ -80,11 +83,8 @@ impl Writer {
     }
 
     fn intend(&mut self, parts: Vec<(usize, usize)>) {
-        let bytes: u64 = parts
-            .iter()
-            .flat_map(|&(index, count)| self.uplinks[index].headers().take(count))
-            .map(file_bytes)
-            .sum();
+        let bytes: u64 =
+            parts.iter().flat_map(|&(index, count)| self.uplinks[index].headers().take(count)).map(file_bytes).sum();
         let marks = parts.iter().map(|&(index, count)| self.uplinks[index].mark_after(count)).collect();
         let next = State { segment: self.live.identity, offset: self.offset + bytes, marks };
         self.record.intend(&next);
@@ -174,7 +174,9 @@ impl Writer {
         self.offset = 0;
         self.record.intend(&pending.next);
         if let Err(error) = old.set_len(kept) {
-            error!("cannot cut the failed segment at byte {kept}: {error}; what follows there is not part of the store");
+            error!(
+                "cannot cut the failed segment at byte {kept}: {error}; what follows there is not part of the store"
+            );
         }
         Ok(true)
     }

@@ -22,9 +22,9 @@ use crate::store::clock;
 use crate::store::recovery::CleanEnd;
 use crate::store::schedule::{self, Window};
 use crate::store::segment::Segment;
+use crate::sys::AsFd;
 use crate::sys::poll::{Event, Interest, Poller};
 use crate::sys::signals::Signals;
-use crate::sys::AsFd;
 use file::Pending;
 use rotation::{Rotation, Shelf};
 use std::fs::File;
@@ -268,7 +268,10 @@ impl Writer {
                 let uplink = self.uplinks.swap_remove(index);
                 if uplink.torn_bytes() > 0 {
                     self.scoreboard.add(Count::TornFrames, 1);
-                    info!("dropped {} bytes of an unfinished frame of a dead worker; none of it was echoed", uplink.torn_bytes());
+                    info!(
+                        "dropped {} bytes of an unfinished frame of a dead worker; none of it was echoed",
+                        uplink.torn_bytes()
+                    );
                 }
                 self.publish();
                 self.channel.send(ToSupervisor::Drained(uplink.id()));
@@ -307,7 +310,10 @@ impl Writer {
     fn judge(&mut self, outcome: &syncer::Outcome) {
         if let Err(error) = &outcome.result {
             self.scoreboard.add(Count::Faults, 1);
-            error!("cannot sync segment {}: {error}; what was written since its last sync may not survive a power cut", outcome.sequence);
+            error!(
+                "cannot sync segment {}: {error}; what was written since its last sync may not survive a power cut",
+                outcome.sequence
+            );
             // The kernel has marked the pages clean: the next sync of this file would lie.
             self.rotate_requested |= outcome.live && outcome.sequence == self.live.identity.sequence;
         }

@@ -29,8 +29,7 @@ impl Shelf {
 
     fn create(&mut self, now: i64) -> io::Result<Segment> {
         loop {
-            let name =
-                SegmentName { prefix: self.prefix.clone(), sequence: self.last_sequence + 1, start: now };
+            let name = SegmentName { prefix: self.prefix.clone(), sequence: self.last_sequence + 1, start: now };
             match Segment::create(self.directory.as_fd(), name, self.mode) {
                 // Somebody else's file under that name: never ours to overwrite; the next number is free.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.last_sequence += 1,
@@ -107,7 +106,8 @@ impl Rotation {
                         return self.stay(Stage::Swap(segment), error);
                     }
                     crash::point("rotate-swapped");
-                    let second = self.second.take().map_or_else(|| segment.second_description(shelf.directory.as_fd()), Ok)?;
+                    let second =
+                        self.second.take().map_or_else(|| segment.second_description(shelf.directory.as_fd()), Ok)?;
                     return Ok((segment, second));
                 }
             };

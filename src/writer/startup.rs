@@ -57,7 +57,20 @@ pub(super) fn begin(seat: WriterSeat) -> Result<Writer, Fatal> {
     };
     // Only now: a thread before the checks above could not be joined on their errors.
     let syncer = Syncer::start().map_err(system)?;
-    let mut writer = Writer::new(seat.config, shelf, opened.live, opened.offset, record, syncer, signals, seat.channel, seat.scoreboard, seat.private, seat.lock).map_err(system)?;
+    let mut writer = Writer::new(
+        seat.config,
+        shelf,
+        opened.live,
+        opened.offset,
+        record,
+        syncer,
+        signals,
+        seat.channel,
+        seat.scoreboard,
+        seat.private,
+        seat.lock,
+    )
+    .map_err(system)?;
     writer.scoreboard.add(Count::TornRecords, opened.torn);
     let sequence = writer.live.identity.sequence;
     writer.channel.send(ToSupervisor::Segment { sequence, file: opened.second });
@@ -133,7 +146,9 @@ fn set_torn_aside(directory: &Arc<OwnedFd>, name: &SegmentName) -> io::Result<bo
     let moved = set_aside(directory.as_fd(), name, &segment.file, whole)?;
     if moved > 0 {
         let name = name.build();
-        warn!("unclean end: {moved} bytes after byte {whole} of {name} are no whole record; none of it was echoed as stored; moved to {name}.torn");
+        warn!(
+            "unclean end: {moved} bytes after byte {whole} of {name} are no whole record; none of it was echoed as stored; moved to {name}.torn"
+        );
     }
     Ok(moved > 0)
 }
@@ -166,7 +181,10 @@ fn cut(shelf: &Shelf, base: &State) {
     let name = SegmentName { prefix: shelf.prefix.clone(), sequence, start };
     let done = Segment::open(shelf.directory.as_fd(), name).and_then(|segment| segment.file.set_len(base.offset));
     if let Err(error) = done {
-        warn!("cannot cut the failed segment {sequence} at byte {}: {error}; what follows there is not part of the store", base.offset);
+        warn!(
+            "cannot cut the failed segment {sequence} at byte {}: {error}; what follows there is not part of the store",
+            base.offset
+        );
     }
 }
 
@@ -182,7 +200,7 @@ fn drain_private(writer: &Writer) -> io::Result<()> {
 impl Writer {
     /// Takes a link into service.
     pub(super) fn attach(&mut self, link: Link, mark: Mark) -> io::Result<()> {
-        let uplink = Uplink::new(link, mark)?;
+        let uplink = Uplink::new(link, mark);
         let (data, acks) = uplink.ends();
         self.poller.add(data, super::data_token(uplink.id()), sys::poll::Interest::InputEdge)?;
         self.poller.add(acks, super::ack_token(uplink.id()), sys::poll::Interest::OutputEdge)?;

@@ -3,10 +3,10 @@
 //! Promise: reading takes nothing out of the pipe (tee(2)); only [`Uplink::consume`] does, after the commit. Bytes that
 //! are not the one frame that must come next break the link, and only it.
 use crate::ipc::commit::Mark;
-use crate::ipc::link::{Link, PrivatePipe};
+use crate::ipc::link::{Link, PrivatePipe, Terms};
 use crate::protocol::ack;
 use crate::protocol::frame::{self, Header, Kind};
-use crate::sys::{self, AsFd, crash, file, memory, pipe};
+use crate::sys::{self, AsFd, OwnedFd, crash, file, memory, pipe};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -29,7 +29,9 @@ pub struct Broken(pub String);
 /// One link.
 #[derive(Debug)]
 pub struct Uplink {
-    link: Link,
+    terms: Terms,
+    data: OwnedFd,
+    acks: OwnedFd,
     staging: File,
     /// What is committed.
     mark: Mark,
@@ -52,31 +54,33 @@ pub struct Uplink {
 
 impl Uplink {
     /// Takes a link at the place where the commit record says it is.
-    pub fn new(link: Link, mark: Mark) -> io::Result<Self> {
-        let staging = File::from(link.staging.try_clone()?);
-        Ok(Self {
-            staging,
+    pub fn new(link: Link, mark: Mark) -> Self {
+        let Link { terms, data, acks, staging } = link;
+        Self {
+            terms,
+            data,
+            acks,
+            staging: File::from(staging),
             mark,
-            fragment_at: mark.staged,
-            resync: mark.through > 0,
-            link,
             buffer: Vec::new(),
             frames: VecDeque::new(),
             consumed: 0,
+            fragment_at: mark.staged,
+            resync: mark.through > 0,
             unseen: true,
             hung_up: false,
             acked: None,
-        })
+        }
     }
 
     /// The link's id.
     pub fn id(&self) -> u64 {
-        self.link.terms.id
+        self.terms.id
     }
 
     /// The ends to watch: data pipe and ack pipe.
     pub fn ends(&self) -> (impl AsFd, impl AsFd) {
-        (self.link.data.as_fd(), self.link.acks.as_fd())
+        (self.data.as_fd(), self.acks.as_fd())
     }
 
     /// Notes that the pipe has news; `hangup`: its last writer is gone.
@@ -111,7 +115,7 @@ impl Uplink {
         let seen_before = self.buffer.len() - self.consumed;
         self.buffer.clear();
         self.consumed = 0;
-        match pipe::tee(self.link.data.as_fd(), private.write.as_fd(), private.size) {
+        match pipe::tee(self.data.as_fd(), private.write.as_fd(), private.size) {
             Ok(count) => {
                 pipe::read_to(private.read.as_fd(), &mut self.buffer, count)?;
             }
@@ -131,8 +135,8 @@ impl Uplink {
     /// come, all that cannot be its beginning.
     fn skip_stale(&mut self, null: &File) -> io::Result<()> {
         let next = self.mark.through + 1;
-        let stale = frame::stale_prefix(&self.buffer, self.link.terms.secret, next);
-        pipe::consume(self.link.data.as_fd(), null, stale)?;
+        let stale = frame::stale_prefix(&self.buffer, self.terms.secret, next);
+        pipe::consume(self.data.as_fd(), null, stale)?;
         self.buffer.drain(..stale);
         self.resync = self.buffer.len() < frame::HEADER;
         Ok(())
@@ -142,7 +146,7 @@ impl Uplink {
         let mut at = 0;
         let mut sequence = self.mark.through + 1;
         self.fragment_at = self.mark.staged;
-        let terms = self.link.terms;
+        let terms = self.terms;
         loop {
             let rest = &self.buffer[at..];
             let header = match Header::decode(rest, terms.secret, sequence, terms.frame_limit) {
@@ -217,13 +221,13 @@ impl Uplink {
         let frames: Vec<Frame> = self.frames.drain(..count).collect();
         let bytes = frames.iter().map(|frame| frame.header.frame_len()).sum();
         if crash::strikes("half-consume") {
-            pipe::consume(self.link.data.as_fd(), null, bytes / 2)?;
+            pipe::consume(self.data.as_fd(), null, bytes / 2)?;
             crash::die();
         }
-        pipe::consume(self.link.data.as_fd(), null, bytes)?;
+        pipe::consume(self.data.as_fd(), null, bytes)?;
         self.consumed += bytes;
         if frames.iter().any(|frame| frame.header.kind == Kind::LastFragment) {
-            memory::resize(self.link.staging.as_fd(), 0)?;
+            memory::resize(self.staging.as_fd(), 0)?;
         }
         self.mark = mark;
         Ok(())
@@ -235,7 +239,7 @@ impl Uplink {
         if self.acked == Some(through) {
             return Ok(());
         }
-        match file::write(self.link.acks.as_fd(), &ack::encode(through)) {
+        match file::write(self.acks.as_fd(), &ack::encode(through)) {
             Err(error) if sys::would_block(&error) => Ok(()),
             // The worker is gone; its data pipe tells the same.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -12,12 +12,7 @@ thread_local! {
     pub static SCANNED: Cell<usize> = const { Cell::new(0) };
 }
 
-const FRAMINGS: [Framing; 4] = [
-    Framing::Line,
-    Framing::Nul,
-    Framing::OctetCounted,
-    Framing::LengthPrefixed,
-];
+const FRAMINGS: [Framing; 4] = [Framing::Line, Framing::Nul, Framing::OctetCounted, Framing::LengthPrefixed];
 const MODES: [OnOversize; 2] = [OnOversize::Close, OnOversize::Split];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,15 +29,8 @@ fn decode(mut decoder: Decoder, input: &[u8], reads: &[usize]) -> Outcome {
     loop {
         let eof = received == input.len();
         let pending = &input[consumed..received];
-        match if eof {
-            decoder.finish(pending)
-        } else {
-            decoder.next(pending)
-        } {
-            Step::Message {
-                body,
-                consumed: taken,
-            } => {
+        match if eof { decoder.finish(pending) } else { decoder.next(pending) } {
+            Step::Message { body, consumed: taken } => {
                 assert!(taken > 0 && body.end <= taken && taken <= pending.len());
                 messages.push(pending[body].to_vec());
                 consumed += taken;
@@ -53,33 +41,17 @@ fn decode(mut decoder: Decoder, input: &[u8], reads: &[usize]) -> Outcome {
             }
             end => {
                 assert!(eof || !matches!(end, Step::End | Step::Incomplete));
-                return Outcome {
-                    messages,
-                    consumed,
-                    end,
-                };
+                return Outcome { messages, consumed, end };
             }
         }
     }
 }
 
-fn outcome(
-    framing: Framing,
-    max: usize,
-    mode: OnOversize,
-    input: &[u8],
-) -> (Vec<String>, usize, Step) {
+fn outcome(framing: Framing, max: usize, mode: OnOversize, input: &[u8]) -> (Vec<String>, usize, Step) {
     let all = decode(Decoder::new(framing, max, mode), input, &[input.len()]);
     let one = decode(Decoder::new(framing, max, mode), input, &[]);
     assert_eq!(all, one);
-    (
-        all.messages
-            .into_iter()
-            .map(|m| String::from_utf8(m).unwrap())
-            .collect(),
-        all.consumed,
-        all.end,
-    )
+    (all.messages.into_iter().map(|m| String::from_utf8(m).unwrap()).collect(), all.consumed, all.end)
 }
 
 fn encode(framing: Framing, message: &[u8], out: &mut Vec<u8>) {
@@ -103,30 +75,19 @@ fn rich_bytes() -> impl Strategy<Value = Vec<u8>> {
 
 /// Frames of counted framings, mostly sound, so that random bytes get past the first header.
 fn rich_frames(framing: Framing) -> impl Strategy<Value = Vec<u8>> {
-    (
-        prop::collection::vec(prop::collection::vec(any::<u8>(), 0..24), 0..6),
-        rich_bytes(),
-        any::<bool>(),
-    )
-        .prop_map(move |(messages, noise, noisy)| {
+    (prop::collection::vec(prop::collection::vec(any::<u8>(), 0..24), 0..6), rich_bytes(), any::<bool>()).prop_map(
+        move |(messages, noise, noisy)| {
             let mut bytes = Vec::new();
             messages.iter().for_each(|m| encode(framing, m, &mut bytes));
-            bytes.extend(if noisy {
-                noise
-            } else {
-                noise.into_iter().take(3).collect()
-            });
+            bytes.extend(if noisy { noise } else { noise.into_iter().take(3).collect() });
             bytes
-        })
+        },
+    )
 }
 
 fn inputs() -> impl Strategy<Value = (Framing, Vec<u8>)> {
-    prop::sample::select(&FRAMINGS[..]).prop_flat_map(|framing| {
-        (
-            Just(framing),
-            prop_oneof![rich_bytes(), rich_frames(framing)],
-        )
-    })
+    prop::sample::select(&FRAMINGS[..])
+        .prop_flat_map(|framing| (Just(framing), prop_oneof![rich_bytes(), rich_frames(framing)]))
 }
 
 proptest! {
@@ -170,32 +131,16 @@ fn lines_at_and_over_the_limit() {
     use OnOversize::{Close, Split};
     let case = |max, mode, input: &str| outcome(Framing::Line, max, mode, input.as_bytes());
     let want = |messages: &[&str], consumed, end| {
-        (
-            messages.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            consumed,
-            end,
-        )
+        (messages.iter().map(ToString::to_string).collect::<Vec<_>>(), consumed, end)
     };
-    assert_eq!(
-        case(3, Close, "abc\r\nabc\n\n\r\nx"),
-        want(&["abc", "abc", "", "", "x"], 13, Step::End)
-    );
-    assert_eq!(
-        case(3, Close, "ab\nabcd\n"),
-        want(&["ab"], 3, Step::Oversize)
-    );
+    assert_eq!(case(3, Close, "abc\r\nabc\n\n\r\nx"), want(&["abc", "abc", "", "", "x"], 13, Step::End));
+    assert_eq!(case(3, Close, "ab\nabcd\n"), want(&["ab"], 3, Step::Oversize));
     assert_eq!(case(3, Close, "abc\rd\n"), want(&[], 0, Step::Oversize));
     assert_eq!(case(3, Close, "abc\r"), want(&[], 0, Step::Oversize));
     assert_eq!(case(4, Close, "a\rb\r"), want(&["a\rb\r"], 4, Step::End));
     assert_eq!(case(3, Split, "abc\r"), want(&["abc", "\r"], 4, Step::End));
-    assert_eq!(
-        case(3, Split, "abcdef\r\nabc\n"),
-        want(&["abc", "def", "abc"], 12, Step::End)
-    );
-    assert_eq!(
-        case(3, Split, "abcdefg\n"),
-        want(&["abc", "def", "g"], 8, Step::End)
-    );
+    assert_eq!(case(3, Split, "abcdef\r\nabc\n"), want(&["abc", "def", "abc"], 12, Step::End));
+    assert_eq!(case(3, Split, "abcdefg\n"), want(&["abc", "def", "g"], 8, Step::End));
 }
 
 #[test]
@@ -203,34 +148,15 @@ fn counted_frames_at_and_over_the_limit() {
     use OnOversize::{Close, Split};
     let case = |max, mode, input: &str| outcome(Framing::OctetCounted, max, mode, input.as_bytes());
     let want = |messages: &[&str], consumed, end| {
-        (
-            messages.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            consumed,
-            end,
-        )
+        (messages.iter().map(ToString::to_string).collect::<Vec<_>>(), consumed, end)
     };
-    assert_eq!(
-        case(64, Close, "11 hello world0 1 x"),
-        want(&["hello world", "", "x"], 19, Step::End)
-    );
-    assert_eq!(
-        case(3, Close, "3 abc4 abcd"),
-        want(&["abc"], 5, Step::Oversize)
-    );
-    assert_eq!(
-        case(3, Split, "7 abcdefg6 abcdef"),
-        want(&["abc", "def", "g", "abc", "def"], 17, Step::End)
-    );
-    assert_eq!(
-        case(3, Split, "9999999999 abcd"),
-        want(&["abc"], 14, Step::Incomplete)
-    );
+    assert_eq!(case(64, Close, "11 hello world0 1 x"), want(&["hello world", "", "x"], 19, Step::End));
+    assert_eq!(case(3, Close, "3 abc4 abcd"), want(&["abc"], 5, Step::Oversize));
+    assert_eq!(case(3, Split, "7 abcdefg6 abcdef"), want(&["abc", "def", "g", "abc", "def"], 17, Step::End));
+    assert_eq!(case(3, Split, "9999999999 abcd"), want(&["abc"], 14, Step::Incomplete));
     assert_eq!(case(3, Split, "6 abc"), want(&["abc"], 5, Step::Incomplete));
     for broken in ["01 x", "00 ", " x", "x", "1x", "12345678901", "-1 "] {
-        assert!(
-            matches!(case(3, Split, broken), (_, 0, Step::Malformed(_))),
-            "{broken}"
-        );
+        assert!(matches!(case(3, Split, broken), (_, 0, Step::Malformed(_))), "{broken}");
     }
     for cut in ["1", "0", "9999999999", "5 hel"] {
         assert_eq!(case(9, Close, cut), want(&[], 0, Step::Incomplete), "{cut}");
@@ -242,16 +168,8 @@ fn scanning_is_linear_a_byte_at_a_time() {
     let input = [&vec![b'x'; 1 << 16][..], b"\n"].concat();
     for framing in FRAMINGS {
         SCANNED.set(0);
-        let got = decode(
-            Decoder::new(framing, 1 << 16, OnOversize::Split),
-            &input,
-            &[],
-        );
-        assert!(
-            SCANNED.get() <= input.len() + got.messages.len(),
-            "{framing:?}: {} bytes scanned",
-            SCANNED.get()
-        );
+        let got = decode(Decoder::new(framing, 1 << 16, OnOversize::Split), &input, &[]);
+        assert!(SCANNED.get() <= input.len() + got.messages.len(), "{framing:?}: {} bytes scanned", SCANNED.get());
     }
     assert!(size_of::<Decoder>() <= 32);
 }
@@ -260,20 +178,8 @@ fn scanning_is_linear_a_byte_at_a_time() {
 fn a_broken_connection_is_in_mid_message_only_inside_one() {
     let mut decoder = Decoder::new(Framing::OctetCounted, 3, OnOversize::Split);
     assert!(!decoder.is_mid_message(b""));
-    assert_eq!(
-        decoder.next(b"5 abc"),
-        Step::Message {
-            body: 2..5,
-            consumed: 5
-        }
-    );
+    assert_eq!(decoder.next(b"5 abc"), Step::Message { body: 2..5, consumed: 5 });
     assert!(decoder.is_mid_message(b""));
-    assert_eq!(
-        decoder.next(b"de"),
-        Step::Message {
-            body: 0..2,
-            consumed: 2
-        }
-    );
+    assert_eq!(decoder.next(b"de"), Step::Message { body: 0..2, consumed: 2 });
     assert!(!decoder.is_mid_message(b""));
 }

@@ -4,11 +4,7 @@ use crate::config::{Framing, OnOversize};
 
 /// Cuts the input into frames, then looks at each body.
 pub fn reference(framing: Framing, max: usize, mode: OnOversize, input: &[u8]) -> Outcome {
-    let mut result = Outcome {
-        messages: Vec::new(),
-        consumed: 0,
-        end: Step::End,
-    };
+    let mut result = Outcome { messages: Vec::new(), consumed: 0, end: Step::End };
     while result.consumed < input.len() {
         let rest = &input[result.consumed..];
         let frame = match framing {

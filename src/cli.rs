@@ -1,0 +1,159 @@
+//! The command line.
+use crate::config::{self, Config, Format, defaults};
+use crate::supervisor::Options;
+use crate::{exit, roles, sys, tools};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::io::Write;
+use std::path::{Path, PathBuf, absolute};
+
+/// A TCP message recorder: if you hear the echo, it is stored.
+///
+/// Clients send messages over TCP; each is stored in plain, timestamped, rotated files, and echoed once it is stored.
+#[derive(Debug, Parser)]
+#[command(name = "echostored", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server (in the foreground, as systemd wants it)
+    Run {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Detach from the terminal; returns once the daemon serves, by [daemon] of the configuration
+        #[arg(long)]
+        daemon: bool,
+    },
+    /// Check a configuration file, without looking at the system
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print the effective configuration, every key of it
+        #[arg(long)]
+        print: bool,
+    },
+    /// Print the records of a store, oldest first
+    Cat {
+        #[command(flatten)]
+        store: StorePlace,
+        /// The format to print; as stored if not given. `raw`: the exact bytes of each message, and a newline
+        #[arg(long, value_enum)]
+        format: Option<Printed>,
+    },
+    /// Check a store: names, sequence, every record, every connection's numbering
+    Verify {
+        #[command(flatten)]
+        store: StorePlace,
+    },
+    /// Print a shell's completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page in roff
+    Man,
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// Configuration file
+    #[arg(long, short, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct StorePlace {
+    /// The store's directory, or a copy of it
+    #[arg(long, short, value_name = "DIR", conflicts_with = "config")]
+    directory: Option<PathBuf>,
+    /// Take the directory from this configuration file
+    #[arg(long, short, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
+    config: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Printed {
+    Text,
+    Jsonl,
+    Raw,
+}
+
+impl From<Printed> for Format {
+    fn from(printed: Printed) -> Self {
+        match printed {
+            Printed::Text => Self::Text,
+            Printed::Jsonl => Self::Jsonl,
+            Printed::Raw => Self::Raw,
+        }
+    }
+}
+
+/// Does what the command line says; returns the exit code.
+pub fn main() -> u8 {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Run { config, daemon } => run(&config.config, daemon),
+        Command::Check { config, print } => tools::check::run(&config.config, print),
+        Command::Cat { store, format } => {
+            store.directory().map_or_else(|code| code, |at| tools::cat::run(&at, format.map(Into::into)))
+        }
+        Command::Verify { store } => store.directory().map_or_else(|code| code, |at| tools::verify::run(&at)),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "echostored", &mut script);
+            print(&script)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            let manual = clap_mangen::Man::new(Cli::command()).section("8");
+            manual.render(&mut page).map_or(exit::FAILED, |()| print(&page))
+        }
+    }
+}
+
+fn run(config: &Path, daemon: bool) -> u8 {
+    let paths = || -> std::io::Result<Options> {
+        Ok(Options { config: absolute(config)?, working_directory: std::env::current_dir()?, daemon })
+    };
+    match paths() {
+        Ok(options) => {
+            sys::title::reserve();
+            roles::run(options)
+        }
+        Err(error) => {
+            eprintln!("echostored: cannot tell the working directory: {error}; change to one that exists");
+            exit::FAILED
+        }
+    }
+}
+
+impl StorePlace {
+    fn directory(self) -> Result<PathBuf, u8> {
+        if let Some(directory) = self.directory {
+            return Ok(directory);
+        }
+        match config::load(&self.config) {
+            Ok(loaded) => Ok(Config::from(loaded).store.directory),
+            Err(error) => {
+                eprintln!("echostored: {error}, or the store with --directory DIR");
+                Err(exit::CONFIG)
+            }
+        }
+    }
+}
+
+impl From<config::Loaded> for Config {
+    fn from(loaded: config::Loaded) -> Self {
+        loaded.config
+    }
+}
+
+fn print(bytes: &[u8]) -> u8 {
+    // A closed pipe (`| head`) is no failure.
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => exit::FAILED,
+        _ => exit::OK,
+    }
+}

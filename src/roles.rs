@@ -1,0 +1,18 @@
+//! The role table: the one place that names all roles.
+//!
+//! | role | title in `ps` | entry | lives in |
+//! |---|---|---|---|
+//! | supervisor | `echostored: supervisor` | [`crate::supervisor::run`] | `src/supervisor/` |
+//! | worker | `echostored: worker N` | [`crate::worker::run`] | `src/worker/` |
+//! | writer | `echostored: writer` | [`crate::writer::run`] | `src/writer/` |
+use crate::ipc::seat::Entries;
+use crate::supervisor::{self, Options};
+use crate::{worker, writer};
+
+/// What the supervisor forks.
+const FORKED: Entries = Entries { worker: worker::run, writer: writer::run };
+
+/// Runs the daemon to its end; returns the exit code.
+pub fn run(options: Options) -> u8 {
+    supervisor::run(options, FORKED)
+}

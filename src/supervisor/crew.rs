@@ -1,0 +1,216 @@
+//! The children: how each role is forked with exactly what the wiring table gives it.
+use super::Supervisor;
+use crate::config::Config;
+use crate::ipc::control::{Channel, ToSupervisor, ToWorker, ToWriter};
+use crate::ipc::link::{self, Link, MAX_LINKS, PrivatePipe, WorkerEnds};
+use crate::ipc::scoreboard::{Admission, Scoreboard};
+use crate::ipc::seat::{WorkerSeat, WriterSeat};
+use crate::ipc::wiring::{self, Descriptor, Held, Role};
+use crate::store::record;
+use crate::sys::process::{self, Child, Pid, fork_role};
+use crate::sys::socket::Listener;
+use crate::sys::{AsFd, AsRawFd, OwnedFd, fdpass, title};
+use std::fs::File;
+use std::io;
+use std::time::Instant;
+
+/// What the supervisor knows of a living worker.
+#[derive(Debug)]
+pub struct Worker {
+    pub pid: Pid,
+    /// Its incarnation, and its link's id.
+    pub id: u64,
+    /// Its place on the admission board.
+    pub seat: usize,
+    /// The number in its title; within a generation each has one worker.
+    pub number: usize,
+    pub generation: u64,
+    pub channel: Channel<ToWorker, ToSupervisor>,
+    pub scoreboard: Scoreboard,
+    pub ready: bool,
+    /// It was told to leave.
+    pub leaving: bool,
+    /// When its remaining connections are closed.
+    pub close_at: Option<Instant>,
+    pub born: Instant,
+}
+
+/// What the supervisor knows of the living writer.
+#[derive(Debug)]
+pub struct Writer {
+    pub pid: Pid,
+    pub channel: Channel<ToWriter, ToSupervisor>,
+    pub scoreboard: Scoreboard,
+    pub ready: bool,
+    /// Its death is wanted.
+    pub retiring: bool,
+    pub born: Instant,
+}
+
+/// What is made for a role before it is forked.
+struct Prepared {
+    ours: OwnedFd,
+    theirs: OwnedFd,
+    memory: OwnedFd,
+    scoreboard: Scoreboard,
+}
+
+impl Prepared {
+    fn new() -> io::Result<Self> {
+        let (ours, theirs) = fdpass::pair()?;
+        let memory = Scoreboard::memory()?;
+        let scoreboard = Scoreboard::map(memory.as_fd())?;
+        Ok(Self { ours, theirs, memory, scoreboard })
+    }
+
+    fn held(&self) -> [Held; 2] {
+        [own(Descriptor::ControlRole, &self.theirs), own(Descriptor::Scoreboard, &self.memory)]
+    }
+}
+
+fn own(what: Descriptor, fd: &impl AsRawFd) -> Held {
+    Held { what, own: true, fd: fd.as_raw_fd() }
+}
+
+fn shared(what: Descriptor, fd: &impl AsRawFd) -> Held {
+    Held { what, own: false, fd: fd.as_raw_fd() }
+}
+
+impl Supervisor {
+    /// Everything open here that some role keeps.
+    fn inventory(&self) -> Vec<Held> {
+        let ground = &self.ground;
+        let mut held = vec![
+            shared(Descriptor::Directory, &ground.directory),
+            shared(Descriptor::Lock, &ground.lock),
+            shared(Descriptor::PrivateRead, &ground.private.read),
+            shared(Descriptor::PrivateWrite, &ground.private.write),
+            shared(Descriptor::CommitRecord, &ground.commit),
+            shared(Descriptor::Admission, &ground.admission_memory),
+        ];
+        held.extend(ground.listeners.fds().map(|fd| Held { what: Descriptor::Listener, own: false, fd }));
+        held.extend(self.segments.iter().map(|(_, file)| shared(Descriptor::Segment, file)));
+        for link in &self.links {
+            held.push(shared(Descriptor::DataRead, &link.data));
+            held.push(shared(Descriptor::AckWrite, &link.acks));
+            held.push(shared(Descriptor::Staging, &link.staging));
+        }
+        held
+    }
+
+    /// Forks the writer. The old one must have been reaped: two would write to one file.
+    pub(super) fn fork_writer(&mut self) -> io::Result<()> {
+        debug_assert!(self.writer.is_none());
+        let prepared = Prepared::new()?;
+        let mut inventory = self.inventory();
+        inventory.extend(prepared.held());
+        let pid = fork_role(&wiring::keep(Role::Writer, &inventory), |child| {
+            enter(&child, "writer", "writer");
+            match self.writer_seat(&child, &prepared) {
+                Ok(seat) => (self.entries.writer)(seat),
+                Err(_) => crate::exit::FAILED,
+            }
+        })?;
+        self.writer = Some(Writer {
+            pid,
+            channel: Channel::new(prepared.ours),
+            scoreboard: prepared.scoreboard,
+            ready: false,
+            retiring: false,
+            born: Instant::now(),
+        });
+        self.watch_writer()
+    }
+
+    fn writer_seat(&self, child: &Child, prepared: &Prepared) -> io::Result<WriterSeat> {
+        let ground = &self.ground;
+        let link = |link: &Link| Link {
+            terms: link.terms,
+            data: child.adopt(&link.data),
+            acks: child.adopt(&link.acks),
+            staging: child.adopt(&link.staging),
+        };
+        Ok(WriterSeat {
+            config: self.config.clone(),
+            directory: child.adopt(&ground.directory),
+            lock: File::from(child.adopt(&ground.lock)),
+            links: self.links.iter().map(link).collect(),
+            private: PrivatePipe {
+                read: child.adopt(&ground.private.read),
+                write: child.adopt(&ground.private.write),
+                size: ground.private.size,
+            },
+            commit: child.adopt(&ground.commit),
+            segments: self.segments.iter().map(|(sequence, file)| (*sequence, child.adopt(file))).collect(),
+            scoreboard: Scoreboard::map(child.adopt(&prepared.memory).as_fd())?,
+            channel: Channel::new(child.adopt(&prepared.theirs)),
+        })
+    }
+
+    /// Forks worker `number` of the current generation, with a link of its own that the writer is told of first.
+    pub(super) fn fork_worker(&mut self, number: usize) -> io::Result<()> {
+        let seat = self.free_seat().ok_or_else(|| io::Error::other("too many workers are still leaving"))?;
+        let prepared = Prepared::new()?;
+        self.last_id += 1;
+        let id = self.last_id;
+        let record_limit = record::max_len(self.config.store.format, self.config.server.max_message_size);
+        let (link, ends) = link::new(id, self.ground.private.size, record_limit)?;
+        let terms = link.terms;
+        if self.last_frame_limit != terms.frame_limit {
+            self.last_frame_limit = terms.frame_limit;
+            crate::info!("data pipes take frames of up to {} bytes", terms.frame_limit);
+        }
+        if let Some(writer) = &mut self.writer {
+            writer.channel.send(ToWriter::Attach(link.try_clone()?));
+        }
+        // From here on the link is the writer's to drain, also if the fork fails: then it is at its end at once.
+        self.links.push(link);
+        let mut inventory = self.inventory();
+        inventory.extend(prepared.held());
+        inventory.extend([own(Descriptor::DataWrite, &ends.data), own(Descriptor::AckRead, &ends.acks)]);
+        let pid = fork_role(&wiring::keep(Role::Worker, &inventory), |child| {
+            enter(&child, &format!("worker {number}"), &format!("worker {number}"));
+            let admission = Admission::map(child.adopt(&self.ground.admission_memory).as_fd());
+            let scoreboard = Scoreboard::map(child.adopt(&prepared.memory).as_fd());
+            let (Ok(admission), Ok(scoreboard)) = (admission, scoreboard) else { return crate::exit::FAILED };
+            (self.entries.worker)(WorkerSeat {
+                config: Config::clone(&self.config),
+                seat,
+                epoch: self.ground.epoch,
+                terms,
+                ends: WorkerEnds { data: child.adopt(&ends.data), acks: child.adopt(&ends.acks) },
+                listeners: self.ground.listeners.fds().map(|fd| Listener::from_fd(child.adopt(&fd))).collect(),
+                scoreboard,
+                admission,
+                channel: Channel::new(child.adopt(&prepared.theirs)),
+            })
+        })?;
+        self.workers.push(Worker {
+            pid,
+            id,
+            seat,
+            number,
+            generation: self.generation,
+            channel: Channel::new(prepared.ours),
+            scoreboard: prepared.scoreboard,
+            ready: false,
+            leaving: false,
+            close_at: None,
+            born: Instant::now(),
+        });
+        self.watch_newest_worker()
+    }
+
+    /// A seat that no living worker has. There are as many as links, and a dead worker's link may outlive it a while.
+    fn free_seat(&self) -> Option<usize> {
+        let taken = |seat: &usize| self.workers.iter().any(|worker| worker.seat == *seat);
+        (0..MAX_LINKS).find(|seat| !taken(seat)).filter(|_| self.links.len() < MAX_LINKS)
+    }
+}
+
+/// A new process's first words about itself.
+fn enter(child: &Child, role: &str, log_role: &str) {
+    process::forget_service_environment(child);
+    title::set(&format!("echostored: {role}"));
+    crate::log::set_role(log_role);
+}

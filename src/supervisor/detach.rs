@@ -1,0 +1,89 @@
+//! `run --daemon`: the door of daemonize.
+//!
+//! Promise, daemon(7): the command returns 0 only when the daemon serves, otherwise its error on standard error and its
+//! exit code. The crate forks and detaches; pid file and user switching are our own (see `pidfile` and `start`).
+use crate::config::Daemon;
+use crate::exit::{self, Fatal};
+use daemonize::{Daemonize, Outcome, Stdio};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::exit as leave;
+
+/// The daemon's way to tell the waiting command how the start went.
+#[derive(Debug)]
+pub struct Starter(Option<File>);
+
+impl Starter {
+    /// For a daemon in the foreground: nobody waits.
+    pub fn nobody() -> Self {
+        Self(None)
+    }
+
+    /// The daemon serves: the command returns 0.
+    pub fn ready(&mut self) {
+        self.tell(exit::OK, "");
+    }
+
+    /// The daemon does not start: the command prints this and returns its code.
+    pub fn failed(&mut self, fatal: &Fatal) {
+        self.tell(fatal.code, &fatal.message);
+    }
+
+    fn tell(&mut self, code: u8, message: &str) {
+        if let Some(mut pipe) = self.0.take() {
+            let _ = pipe.write_all(&[&[code], message.as_bytes()].concat());
+        }
+    }
+}
+
+/// Becomes a daemon; returns in the daemon only. The command that was called waits for the daemon's word and leaves.
+pub fn detach(settings: &Daemon) -> Result<Starter, Fatal> {
+    let system = |error: std::io::Error| Fatal::system("detach from the terminal", error);
+    let log = match &settings.log_file {
+        None => Stdio::devnull(),
+        Some(path) => {
+            let open =
+                OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(nix::libc::O_NOFOLLOW).open(path);
+            Stdio::from(open.map_err(|error| {
+                let path = path.display();
+                Fatal::new(
+                    exit::CONFIG,
+                    format!("cannot open daemon.log-file {path}: {error}; make its directory, or set another"),
+                )
+            })?)
+        }
+    };
+    let (answer, word) = crate::sys::pipe::blocking_pipe().map_err(system)?;
+    // `execute`, never `start`: `start` loses the child's exit status.
+    match Daemonize::new().working_directory("/").umask(0o027).stdout(Stdio::devnull()).stderr(log).execute() {
+        Outcome::Parent(Err(error)) | Outcome::Child(Err(error)) => {
+            Err(Fatal::new(exit::FAILED, format!("cannot detach from the terminal: {error}")))
+        }
+        Outcome::Parent(Ok(_)) => {
+            drop(word);
+            leave(i32::from(wait(File::from(answer))))
+        }
+        Outcome::Child(Ok(_)) => {
+            drop(answer);
+            Ok(Starter(Some(File::from(word))))
+        }
+    }
+}
+
+/// Waits for the daemon's word: its exit code, after printing its error.
+fn wait(mut answer: File) -> u8 {
+    let mut word = Vec::new();
+    let _ = answer.read_to_end(&mut word);
+    match word.split_first() {
+        Some((&exit::OK, _)) => exit::OK,
+        Some((&code, message)) => {
+            eprintln!("echostored: {}", String::from_utf8_lossy(message));
+            code
+        }
+        None => {
+            eprintln!("echostored: the daemon died before it could serve; its log may tell why");
+            exit::FAILED
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! The supervisor: listens, forks, watches, talks to the service manager. It never sees a message.
+//!
+//! Promise: single-threaded for ever, so that it may fork at any time; it holds the read end of every data pipe, so that
+//! a dead writer destroys nothing; it replaces whoever dies, and leaves last but for nobody.
+
+mod crew;
+mod detach;
+mod listeners;
+mod notify;
+mod pidfile;
+mod reload;
+mod restart;
+mod shutdown;
+mod start;
+mod status;
+
+use crate::config::{self, Config, Workers};
+use crate::exit::{self, Fatal};
+use crate::ipc::control::{Received, ToSupervisor, ToWorker, ToWriter};
+use crate::ipc::link::Link;
+use crate::ipc::scoreboard::Count;
+use crate::ipc::seat::Entries;
+use crate::log;
+use crate::sys::poll::{Interest, Poller};
+use crate::sys::process::{self, Ending, Pid};
+use crate::sys::signals::Signals;
+use crate::sys::{OwnedFd, title};
+use detach::Starter;
+use nix::sys::signal::Signal;
+use notify::Notify;
+use restart::Deaths;
+use shutdown::Stop;
+use start::Ground;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+const SIGNALS: u64 = 0;
+const WRITER: u64 = 1;
+const FIRST_WORKER: u64 = 16;
+
+/// How often the status line and the deadlines are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Second descriptions kept: of the live segment, and of the one before it while a rotation is not yet published.
+const SEGMENTS_KEPT: usize = 2;
+/// Deaths before the first readiness after which the start has failed.
+const START_ATTEMPTS: u32 = 3;
+
+/// What `run` was asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file, absolute.
+    pub config: PathBuf,
+    /// The directory that its relative paths start from.
+    pub working_directory: PathBuf,
+    /// Detach (`--daemon`).
+    pub daemon: bool,
+}
+
+/// Runs the daemon to its end; returns the exit code.
+pub fn run(options: Options, entries: Entries) -> u8 {
+    log::set_role("supervisor");
+    let loaded = match config::load_from(&options.config, &options.working_directory) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("echostored: {error}");
+            return exit::CONFIG;
+        }
+    };
+    log::set_level(loaded.config.log.level);
+    loaded.warnings.iter().for_each(|warning| crate::warn!("{warning}"));
+    let mut starter = Starter::nobody();
+    let started = start::sanitise().and_then(|()| {
+        if options.daemon {
+            starter = detach::detach(&loaded.config.daemon)?;
+        }
+        title::set("echostored: supervisor");
+        start::prepare(&loaded.config, options.daemon)
+    });
+    let failed = |starter: &mut Starter, fatal: &Fatal| {
+        crate::error!("{fatal}");
+        starter.failed(fatal);
+        fatal.code
+    };
+    match started {
+        Err(fatal) => failed(&mut starter, &fatal),
+        Ok(ground) => match Supervisor::new(options, loaded.config, ground, entries, starter) {
+            Err(error) => failed(&mut Starter::nobody(), &Fatal::system("start", error)),
+            Ok(supervisor) => supervisor.serve(),
+        },
+    }
+}
+
+#[derive(Debug)]
+struct Supervisor {
+    options: Options,
+    config: Config,
+    entries: Entries,
+    ground: Ground,
+    starter: Starter,
+    notify: Notify,
+    poller: Poller,
+    signals: Signals,
+    links: Vec<Link>,
+    /// Second descriptions of the newest segments.
+    segments: Vec<(u64, OwnedFd)>,
+    writer: Option<crew::Writer>,
+    writer_deaths: Deaths,
+    /// When a missing writer is forked.
+    writer_due: Option<Instant>,
+    workers: Vec<crew::Worker>,
+    /// By number: deaths, and when a missing worker is forked.
+    slots: Vec<(Deaths, Option<Instant>)>,
+    generation: u64,
+    last_id: u64,
+    last_frame_limit: usize,
+    /// Everything served at least once.
+    was_ready: bool,
+    /// `ready` is to be told once everything serves.
+    tell_ready: bool,
+    reload_wanted: bool,
+    stop: Option<Stop>,
+    /// What a role said before it died.
+    last_words: Option<Fatal>,
+    stored_before: u64,
+    status_at: Instant,
+}
+
+impl Supervisor {
+    fn new(options: Options, config: Config, ground: Ground, entries: Entries, starter: Starter) -> io::Result<Self> {
+        let wanted = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGCHLD];
+        let signals = Signals::new(&wanted)?;
+        let poller = Poller::new(64)?;
+        poller.add(&signals, SIGNALS, Interest::Input)?;
+        Ok(Self {
+            options,
+            config,
+            entries,
+            ground,
+            starter,
+            notify: Notify::new(),
+            poller,
+            signals,
+            links: Vec::new(),
+            segments: Vec::new(),
+            writer: None,
+            writer_deaths: Deaths::default(),
+            writer_due: Some(Instant::now()),
+            workers: Vec::new(),
+            slots: Vec::new(),
+            generation: 1,
+            last_id: 0,
+            last_frame_limit: 0,
+            was_ready: false,
+            tell_ready: true,
+            reload_wanted: false,
+            stop: None,
+            last_words: None,
+            stored_before: 0,
+            status_at: Instant::now(),
+        })
+    }
+
+    fn serve(mut self) -> u8 {
+        let mut events = Vec::new();
+        let code = loop {
+            let now = Instant::now();
+            self.fork_missing(now);
+            if let Some(code) = self.advance(now) {
+                break code;
+            }
+            if let Err(error) = self.poller.wait(Some(self.sleep(now)), &mut events) {
+                crate::error!("cannot wait for events: {error}");
+                break exit::FAILED;
+            }
+            for event in &events {
+                match event.token {
+                    SIGNALS => self.take_signals(),
+                    WRITER => self.hear_writer(),
+                    token => self.hear_worker(token - FIRST_WORKER),
+                }
+            }
+        };
+        if let Some(pid_file) = self.ground.pid_file.take() {
+            pid_file.remove();
+        }
+        if code == exit::OK {
+            crate::info!("stopped");
+        }
+        code
+    }
+
+    /// What follows from the state: readiness, the start's failure, the stop's next step, the status line.
+    fn advance(&mut self, now: Instant) -> Option<u8> {
+        if let Some(code) = self.advance_stop(now) {
+            return Some(code);
+        }
+        if self.stop.is_some() {
+            return None;
+        }
+        if !self.was_ready && self.start_has_failed() {
+            let fatal = self.last_words.take();
+            let fatal = fatal.unwrap_or_else(|| {
+                Fatal::new(exit::FAILED, "the processes die before they serve; see the messages above")
+            });
+            crate::error!("cannot start: {fatal}");
+            self.starter.failed(&fatal);
+            self.stop_failed(fatal.code);
+            return None;
+        }
+        if self.tell_ready && self.all_ready() {
+            self.now_ready(now);
+        }
+        if self.reload_wanted && !self.tell_ready {
+            self.reload_wanted = false;
+            self.reload(now);
+        }
+        self.close_overdue(now);
+        if now >= self.status_at {
+            self.tell_status(now);
+        }
+        None
+    }
+
+    fn start_has_failed(&self) -> bool {
+        self.last_words.is_some()
+            || self.writer_deaths.in_a_row() >= START_ATTEMPTS
+            || self.slots.iter().any(|(deaths, _)| deaths.in_a_row() >= START_ATTEMPTS)
+    }
+
+    fn wanted_workers(&self) -> usize {
+        match self.config.server.workers {
+            Workers::Auto => process::cpu_count().min(64),
+            Workers::Count(count) => usize::from(count),
+        }
+    }
+
+    fn all_ready(&self) -> bool {
+        let ready = self.current_workers().filter(|worker| worker.ready).count();
+        self.writer.as_ref().is_some_and(|writer| writer.ready) && ready == self.wanted_workers()
+    }
+
+    fn current_workers(&self) -> impl Iterator<Item = &crew::Worker> {
+        self.workers.iter().filter(|worker| worker.generation == self.generation && !worker.leaving)
+    }
+
+    fn now_ready(&mut self, now: Instant) {
+        if !self.was_ready {
+            for address in self.ground.listeners.addresses() {
+                crate::notice!("listening on {address}");
+            }
+            crate::notice!("ready: {} workers, store {}", self.wanted_workers(), self.config.store.directory.display());
+        }
+        self.was_ready = true;
+        self.tell_ready = false;
+        self.last_words = None;
+        self.retire_old_generations(now);
+        self.starter.ready();
+        let line = status::line(self.figures(0));
+        self.notify.ready(&line);
+    }
+
+    /// Forks who is missing and due: the writer first, workers once it serves.
+    fn fork_missing(&mut self, now: Instant) {
+        if self.writer.is_none() && self.writer_due.is_some_and(|due| now >= due) {
+            self.writer_due = None;
+            if let Err(error) = self.fork_writer() {
+                self.fork_failed("the writer", &error);
+                self.writer_due = Some(restart::replace_at(&mut self.writer_deaths, false, Duration::ZERO, now));
+            }
+        }
+        if self.stop.is_some() || self.writer.as_ref().is_none_or(|writer| !writer.ready && !self.was_ready) {
+            return;
+        }
+        self.slots.resize(self.wanted_workers(), (Deaths::default(), None));
+        for index in 0..self.slots.len() {
+            let (number, due) = (index + 1, self.slots[index].1);
+            if due.is_some_and(|due| now < due) || self.current_workers().any(|worker| worker.number == number) {
+                continue;
+            }
+            self.slots[index].1 = None;
+            if let Err(error) = self.fork_worker(number) {
+                self.fork_failed(&format!("worker {number}"), &error);
+                let due = restart::replace_at(&mut self.slots[index].0, false, Duration::ZERO, now);
+                self.slots[index].1 = Some(due.max(now + Duration::from_millis(100)));
+            }
+        }
+    }
+
+    fn fork_failed(&self, role: &str, error: &io::Error) {
+        crate::error!("cannot start {role}: {error}; trying again; raise TasksMax= or the process limit if this lasts");
+    }
+
+    fn watch_writer(&mut self) -> io::Result<()> {
+        match &self.writer {
+            Some(writer) => self.poller.add(&writer.channel, WRITER, Interest::Input),
+            None => Ok(()),
+        }
+    }
+
+    fn watch_newest_worker(&mut self) -> io::Result<()> {
+        match self.workers.last() {
+            Some(worker) => self.poller.add(&worker.channel, FIRST_WORKER + worker.id, Interest::Input),
+            None => Ok(()),
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(signal)) = self.signals.next() {
+            match signal {
+                Signal::SIGTERM | Signal::SIGINT => self.stop_asked(signal),
+                Signal::SIGHUP => self.reload_wanted = true,
+                Signal::SIGUSR1 => {
+                    if let Some(writer) = &mut self.writer {
+                        writer.channel.send(ToWriter::Rotate);
+                    }
+                }
+                _ => self.reap(),
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        loop {
+            match process::reap() {
+                Ok(Some((pid, ending))) => self.bury(pid, ending),
+                Ok(None) => return,
+                Err(error) => return crate::error!("cannot wait for children: {error}"),
+            }
+        }
+    }
+
+    fn bury(&mut self, pid: Pid, ending: Ending) {
+        let now = Instant::now();
+        if self.writer.as_ref().is_some_and(|writer| writer.pid == pid) {
+            self.hear_writer();
+            if let Some(writer) = self.writer.take() {
+                self.writer_died(&writer, ending, now);
+            }
+        } else if let Some(index) = self.workers.iter().position(|worker| worker.pid == pid) {
+            let id = self.workers[index].id;
+            self.hear_worker(id);
+            let worker = self.workers.swap_remove(index);
+            self.worker_died(&worker, ending, now);
+        }
+    }
+
+    fn writer_died(&mut self, writer: &crew::Writer, ending: Ending, now: Instant) {
+        if self.stop.as_mut().is_some_and(|stop| stop.writer_ended(ending)) {
+            return;
+        }
+        if writer.retiring && ending == Ending::Exit(exit::OK) {
+            self.writer_due = Some(now);
+            return;
+        }
+        crate::warn!("writer {} ended: {ending}; it is replaced, no connection is lost", writer.pid);
+        let progress = writer.scoreboard.get(Count::Batches) > 0;
+        let due = restart::replace_at(&mut self.writer_deaths, progress, now - writer.born, now);
+        if due > now {
+            crate::error!("the writer keeps dying without storing anything; next try in {:?}", due - now);
+        }
+        self.writer_due = Some(due);
+    }
+
+    fn worker_died(&mut self, worker: &crew::Worker, ending: Ending, now: Instant) {
+        self.ground.admission.clear(worker.seat);
+        let wanted = worker.leaving && ending == Ending::Exit(exit::OK);
+        if wanted || self.stop.is_some() {
+            crate::debug!("worker {} ({}) ended: {ending}", worker.number, worker.pid);
+            return;
+        }
+        crate::warn!("worker {} ({}) ended: {ending}", worker.number, worker.pid);
+        if worker.leaving || worker.generation != self.generation {
+            return;
+        }
+        if let Some((deaths, due)) = self.slots.get_mut(worker.number - 1) {
+            let progress = worker.scoreboard.get(Count::Accepted) > 0;
+            let at = restart::replace_at(deaths, progress, now - worker.born, now);
+            if at > now {
+                crate::error!("worker {} keeps dying; next try in {:?}", worker.number, at - now);
+            }
+            *due = Some(at);
+        }
+    }
+
+    fn hear_writer(&mut self) {
+        while let Some(writer) = &mut self.writer {
+            writer.channel.flush();
+            match writer.channel.receive() {
+                Ok(Received::Message(message)) => self.heed_writer(message),
+                Ok(Received::Nothing) => return,
+                // The signal of its death is on the way; its channel has nothing more to say.
+                Ok(Received::End) | Err(_) => {
+                    let _ = self.poller.remove(crate::sys::AsFd::as_fd(&writer.channel));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn heed_writer(&mut self, message: ToSupervisor) {
+        match message {
+            ToSupervisor::Ready => {
+                if let Some(writer) = &mut self.writer {
+                    writer.ready = true;
+                    self.writer_deaths = if self.was_ready { self.writer_deaths } else { Deaths::default() };
+                }
+            }
+            ToSupervisor::Failed { code, message } => self.last_words = Some(Fatal::new(code, message)),
+            ToSupervisor::Segment { sequence, file } => {
+                self.segments.retain(|(kept, _)| *kept != sequence);
+                self.segments.push((sequence, file));
+                self.segments.sort_by_key(|(sequence, _)| *sequence);
+                let surplus = self.segments.len().saturating_sub(SEGMENTS_KEPT);
+                self.segments.drain(..surplus);
+            }
+            ToSupervisor::Drained(id) => self.links.retain(|link| link.terms.id != id),
+            ToSupervisor::Broken(id) => {
+                self.links.retain(|link| link.terms.id != id);
+                if let Some(worker) = self.workers.iter().find(|worker| worker.id == id) {
+                    crate::error!("worker {} ({}) sent what no worker sends; it is killed", worker.number, worker.pid);
+                    let _ = process::signal_child(worker.pid, Signal::SIGKILL);
+                }
+            }
+        }
+    }
+
+    fn hear_worker(&mut self, id: u64) {
+        while let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) {
+            worker.channel.flush();
+            match worker.channel.receive() {
+                Ok(Received::Message(ToSupervisor::Ready)) => worker.ready = true,
+                Ok(Received::Message(ToSupervisor::Failed { code, message })) => {
+                    self.last_words = Some(Fatal::new(code, message));
+                }
+                // Only the writer may say the rest.
+                Ok(Received::Message(_)) => {}
+                Ok(Received::Nothing) => return,
+                Ok(Received::End) | Err(_) => {
+                    let _ = self.poller.remove(crate::sys::AsFd::as_fd(&worker.channel));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn figures(&self, rate: u64) -> status::Figures {
+        let serving = self.current_workers().filter(|worker| worker.ready).count();
+        status::Figures {
+            workers: serving,
+            leaving: self.workers.len() - self.current_workers().count(),
+            connections: self.ground.admission.total(),
+            rate,
+            degraded: serving < self.wanted_workers() || self.writer.as_ref().is_none_or(|writer| !writer.ready),
+        }
+    }
+
+    fn tell_status(&mut self, now: Instant) {
+        self.status_at = now + TICK;
+        if self.was_ready && self.notify.wanted() {
+            let stored = self.writer.as_ref().map_or(0, |writer| writer.scoreboard.get(Count::Messages));
+            let rate = stored.saturating_sub(self.stored_before);
+            self.stored_before = stored;
+            let line = status::line(self.figures(rate));
+            self.notify.status(&line);
+        }
+    }
+
+    fn sleep(&self, now: Instant) -> Duration {
+        let dues = self.slots.iter().filter_map(|slot| slot.1).chain(self.writer_due);
+        let closes = self.workers.iter().filter_map(|worker| worker.close_at);
+        let next = dues.chain(closes).chain(self.stop.as_ref().and_then(Stop::wakes_at)).min();
+        next.map_or(TICK, |at| at.saturating_duration_since(now)).min(TICK)
+    }
+
+    fn tell_workers(&mut self, message: ToWorker) {
+        for worker in &mut self.workers {
+            worker.channel.send(message);
+            worker.leaving = true;
+        }
+    }
+}

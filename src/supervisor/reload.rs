@@ -1,0 +1,82 @@
+//! Reload: a new configuration gets a new generation of workers; the old ones finish their connections.
+//!
+//! Promise: a configuration that is bad, or cannot be taken up, changes nothing and is logged with its reason; a listener
+//! that did not change never closes, and its backlog with it.
+use super::Supervisor;
+use crate::config::{self, Config};
+use crate::exit::Fatal;
+use crate::ipc::control::{ToWorker, ToWriter};
+use crate::log;
+use std::time::Instant;
+
+impl Supervisor {
+    /// Takes up the configuration file again.
+    pub(super) fn reload(&mut self, now: Instant) {
+        self.notify.reloading();
+        match self.take_up() {
+            Ok(()) => {
+                crate::notice!("reloaded {}", self.options.config.display());
+                self.generation += 1;
+                self.slots.iter_mut().for_each(|slot| *slot = Default::default());
+                self.tell_ready = true;
+                self.fork_missing(now);
+            }
+            Err(reason) => {
+                crate::error!("not reloaded, the old configuration stays: {reason}");
+                let line = super::status::line(self.figures(0));
+                self.notify.ready(&line);
+            }
+        }
+    }
+
+    fn take_up(&mut self) -> Result<(), String> {
+        let loaded = config::load_from(&self.options.config, &self.options.working_directory);
+        let loaded = loaded.map_err(|error| error.to_string())?;
+        let refusals = config::reload_refusals(&self.config, &loaded.config);
+        if !refusals.is_empty() {
+            return Err(refusals.join("; "));
+        }
+        loaded.warnings.iter().for_each(|warning| crate::warn!("{warning}"));
+        let server = &loaded.config.server;
+        self.ground.listeners.follow(&server.listen, server.keepalive).map_err(|Fatal { message, .. }| message)?;
+        let old = std::mem::replace(&mut self.config, loaded.config);
+        log::set_level(self.config.log.level);
+        if writer_differs(&old, &self.config)
+            && let Some(writer) = &mut self.writer
+        {
+            // Its successor goes on from the commit record; the frames wait in the pipes meanwhile.
+            writer.retiring = true;
+            writer.channel.send(ToWriter::Retire);
+        }
+        Ok(())
+    }
+
+    /// Once the new generation serves: the one before it drains, older ones close.
+    pub(super) fn retire_old_generations(&mut self, now: Instant) {
+        let generation = self.generation;
+        let patience = self.config.server.reload_timeout;
+        for worker in self.workers.iter_mut().filter(|worker| worker.generation < generation) {
+            if worker.generation + 2 <= generation {
+                worker.close_at = None;
+                worker.channel.send(ToWorker::Close);
+            } else if !worker.leaving {
+                worker.close_at = patience.map(|patience| now + patience);
+                worker.channel.send(ToWorker::Drain);
+            }
+            worker.leaving = true;
+        }
+    }
+
+    /// Workers that drain longer than `server.reload-timeout` close what is left.
+    pub(super) fn close_overdue(&mut self, now: Instant) {
+        for worker in self.workers.iter_mut().filter(|worker| worker.close_at.is_some_and(|at| now >= at)) {
+            worker.close_at = None;
+            worker.channel.send(ToWorker::Close);
+        }
+    }
+}
+
+/// Whether the writer works by anything that differs.
+fn writer_differs(old: &Config, new: &Config) -> bool {
+    old.server.echo != new.server.echo || old.store != new.store || old.rotate != new.rotate || old.log != new.log
+}

@@ -1,0 +1,153 @@
+//! Stopping, in order: workers stop accepting, wait for their last acks, echo, close, leave; the writer stores what is
+//! left, syncs and leaves last. A second signal, and `server.shutdown-timeout`, cut the first half short.
+use super::Supervisor;
+use crate::exit;
+use crate::ipc::control::{ToWorker, ToWriter};
+use crate::sys::process::{self, Ending};
+use nix::sys::signal::Signal;
+use std::time::{Duration, Instant};
+
+/// How long a worker that was told to leave at once may take.
+const ABORT_GRACE: Duration = Duration::from_secs(1);
+/// How long the writer may take to store what is left, at least.
+const WRITER_GRACE: Duration = Duration::from_secs(30);
+/// The same after a second signal.
+const WRITER_HURRY: Duration = Duration::from_secs(2);
+/// A writer that dies while stopping is replaced so often: its frames are still in the pipes.
+const WRITER_LIVES: u32 = 3;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Workers finish what they have received.
+    Closing,
+    /// Workers leave at once.
+    Aborting,
+    /// The writer stores what is left.
+    Finishing,
+}
+
+/// A stop under way.
+#[derive(Debug)]
+pub struct Stop {
+    stage: Stage,
+    /// When the stage's patience ends.
+    deadline: Instant,
+    hurry: bool,
+    told: bool,
+    writer_deaths: u32,
+    writer_code: Option<u8>,
+    /// The exit code if the writer ends well.
+    code: u8,
+}
+
+impl Stop {
+    fn new(deadline: Instant, code: u8) -> Self {
+        let stage = Stage::Closing;
+        Self { stage, deadline, hurry: false, told: false, writer_deaths: 0, writer_code: None, code }
+    }
+
+    /// Notes the writer's end: true if it need not be replaced.
+    pub fn writer_ended(&mut self, ending: Ending) -> bool {
+        self.told = false;
+        match ending {
+            Ending::Exit(code) if self.stage == Stage::Finishing => self.writer_code = Some(code),
+            _ => {
+                self.writer_deaths += 1;
+                if self.writer_deaths > WRITER_LIVES {
+                    self.writer_code = Some(exit::FAILED);
+                }
+            }
+        }
+        self.writer_code.is_some()
+    }
+
+    /// When there is something to do without any event.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        Some(self.deadline)
+    }
+}
+
+impl Supervisor {
+    /// `TERM` or `INT`: the first stops gracefully, the second at once.
+    pub(super) fn stop_asked(&mut self, signal: Signal) {
+        let now = Instant::now();
+        match &mut self.stop {
+            None => {
+                crate::notice!("{signal}: stopping; a second signal stops at once");
+                self.begin_stop(now, exit::OK);
+            }
+            Some(stop) => {
+                crate::notice!("{signal} again: stopping at once; what is not acknowledged is not echoed");
+                stop.hurry = true;
+                stop.deadline = stop.deadline.min(now);
+            }
+        }
+    }
+
+    fn begin_stop(&mut self, now: Instant, code: u8) {
+        self.notify.stopping("stopping");
+        self.stop = Some(Stop::new(now + self.config.server.shutdown_timeout, code));
+        self.tell_workers(ToWorker::Close);
+    }
+
+    /// The start failed: whoever is there leaves, and the daemon with this code.
+    pub(super) fn stop_failed(&mut self, code: u8) {
+        let now = Instant::now();
+        self.begin_stop(now, code);
+        if let Some(stop) = &mut self.stop {
+            stop.hurry = true;
+            stop.deadline = now;
+            if self.writer.is_none() {
+                stop.writer_code = Some(exit::OK);
+            }
+        }
+    }
+
+    /// The next step of a stop under way; the exit code when it is done.
+    pub(super) fn advance_stop(&mut self, now: Instant) -> Option<u8> {
+        let stop = self.stop.as_mut()?;
+        if self.workers.is_empty() && stop.stage != Stage::Finishing {
+            stop.stage = Stage::Finishing;
+            stop.deadline = now + if stop.hurry { WRITER_HURRY } else { WRITER_GRACE };
+        }
+        if stop.stage == Stage::Finishing {
+            if let Some(code) = stop.writer_code {
+                return Some(if code == exit::OK { stop.code } else { code });
+            }
+            match &mut self.writer {
+                Some(writer) if !stop.told => {
+                    stop.told = true;
+                    writer.channel.send(ToWriter::Finish);
+                }
+                None if self.writer_due.is_none() => self.writer_due = Some(now),
+                _ => {}
+            }
+        }
+        let stop = self.stop.as_mut()?;
+        if now < stop.deadline {
+            return None;
+        }
+        match stop.stage {
+            Stage::Closing => {
+                stop.stage = Stage::Aborting;
+                stop.deadline = now + ABORT_GRACE;
+                self.tell_workers(ToWorker::Abort);
+            }
+            Stage::Aborting => {
+                stop.deadline = now + ABORT_GRACE;
+                for worker in &self.workers {
+                    crate::warn!("worker {} ({}) does not leave; it is killed", worker.number, worker.pid);
+                    let _ = process::signal_child(worker.pid, Signal::SIGKILL);
+                }
+            }
+            Stage::Finishing => {
+                crate::error!("the writer cannot store what is left in time; what was not echoed is lost");
+                stop.writer_code = Some(exit::FAILED);
+                if let Some(writer) = &self.writer {
+                    let _ = process::signal_child(writer.pid, Signal::SIGKILL);
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,133 @@
+//! From a configuration to everything a role needs: the store locked, the listeners bound, the user switched, in that
+//! order, before anything is forked.
+use super::listeners::Listeners;
+use super::pidfile::PidFile;
+use crate::config::Config;
+use crate::exit::{self, Fatal};
+use crate::ipc::commit::CommitRecord;
+use crate::ipc::link::PrivatePipe;
+use crate::ipc::scoreboard::Admission;
+use crate::store::directory::Directory;
+use crate::sys::user::{self, Identity};
+use crate::sys::{AsFd, OwnedFd, file, process};
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+
+/// What lives as long as the daemon.
+#[derive(Debug)]
+pub struct Ground {
+    pub directory: OwnedFd,
+    pub lock: File,
+    /// The store's start epoch.
+    pub epoch: u32,
+    pub listeners: Listeners,
+    pub private: PrivatePipe,
+    pub commit: OwnedFd,
+    pub admission_memory: OwnedFd,
+    pub admission: Admission,
+    pub pid_file: Option<PidFile>,
+}
+
+/// Prepares it all. `detached`: `[daemon]` counts.
+pub fn prepare(config: &Config, detached: bool) -> Result<Ground, Fatal> {
+    let identity = if detached { identity(config)? } else { None };
+    let pid_file = detached.then(|| PidFile::claim(&config.daemon.pid_file, identity.as_ref())).transpose()?;
+    match occupy(config, identity.as_ref()) {
+        Ok(ground) => Ok(Ground { pid_file, ..ground }),
+        Err(fatal) => {
+            if let Some(pid_file) = pid_file {
+                pid_file.remove();
+            }
+            Err(fatal)
+        }
+    }
+}
+
+fn occupy(config: &Config, identity: Option<&Identity>) -> Result<Ground, Fatal> {
+    let system = |error: io::Error| Fatal::system("prepare the processes", error);
+    if let Some(identity) = identity {
+        make_directory_for(config, identity)?;
+    }
+    // The directory is the daemon's user's: root never opens a file there.
+    let (directory, lock, epoch) = match identity {
+        Some(identity) => identity.act_as(|| open_store(config)).map_err(system)??,
+        None => open_store(config)?,
+    };
+    let mut listeners = Listeners::default();
+    listeners.follow(&config.server.listen, config.server.keepalive)?;
+    if let Some(identity) = identity.filter(|identity| !identity.is_current()) {
+        identity.assume().map_err(|error| {
+            Fatal::new(
+                exit::CONFIG,
+                format!("cannot become daemon.user: {error}; start as root, or leave daemon.user empty"),
+            )
+        })?;
+    }
+    // As the user that the roles run as: the pipes count against its limits.
+    let private = PrivatePipe::new().map_err(system)?;
+    let commit = CommitRecord::memory().map_err(system)?;
+    let admission_memory = Admission::memory().map_err(system)?;
+    let admission = Admission::map(admission_memory.as_fd()).map_err(system)?;
+    Ok(Ground { directory, lock, epoch, listeners, private, commit, admission_memory, admission, pid_file: None })
+}
+
+fn open_store(config: &Config) -> Result<(OwnedFd, File, u32), Fatal> {
+    let directory = Directory::open_or_make(&config.store.directory)?;
+    let lock = directory.lock()?;
+    let epoch = directory.begin_epoch(config.store.format)?;
+    Ok((directory.into_fd(), lock, epoch))
+}
+
+fn identity(config: &Config) -> Result<Option<Identity>, Fatal> {
+    let (user, group) = (config.daemon.user.as_deref(), config.daemon.group.as_deref());
+    let Some(user) = user else {
+        return match group {
+            None => Ok(None),
+            Some(_) => {
+                Err(Fatal::new(exit::CONFIG, "daemon.group without daemon.user means nothing; set both, or neither"))
+            }
+        };
+    };
+    match Identity::find(user, group) {
+        Ok(Some(identity)) => Ok(Some(identity)),
+        Ok(None) => {
+            let group = group.map_or(String::new(), |group| format!(" or group {group:?}"));
+            let message =
+                format!("there is no user {user:?}{group}, as daemon.user says; make it with: useradd --system {user}");
+            Err(Fatal::new(exit::CONFIG, message))
+        }
+        Err(error) => Err(Fatal::system(format_args!("look up daemon.user {user:?}"), error)),
+    }
+}
+
+/// Makes the store's directory as root, whose parents the user may not write to, and gives it to the user.
+fn make_directory_for(config: &Config, identity: &Identity) -> Result<(), Fatal> {
+    let path = &config.store.directory;
+    if path.exists() || !user::is_root() {
+        return Ok(());
+    }
+    let make = || -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o750).create(path)?;
+        user::give_to(file::open_directory(path)?, identity)
+    };
+    make().map_err(|error| {
+        crate::store::directory::failed(&format!("make the store directory {}", path.display()), &error, path)
+    })
+}
+
+/// Puts in order what a careless caller may have left to this process.
+pub fn sanitise() -> Result<(), Fatal> {
+    use nix::sys::signal::Signal;
+    let set = || -> io::Result<()> {
+        process::fill_standard_fds()?;
+        process::close_all_but(&[])?;
+        process::unblock_signals()?;
+        process::set_umask(0o027);
+        // SIGXFSZ: a file size limit is then an error of the write instead of a death.
+        crate::sys::signals::ignore(&[Signal::SIGPIPE, Signal::SIGXFSZ])?;
+        crate::sys::signals::reset(&[Signal::SIGCHLD])?;
+        process::raise_file_limit().map(|_| ())
+    };
+    set().map_err(|error| Fatal::system("prepare the process", error))
+}
