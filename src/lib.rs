@@ -11,4 +11,5 @@ pub mod protocol;
 pub mod store;
 pub mod sys;
 pub mod tools;
+pub mod worker;
 pub mod writer;

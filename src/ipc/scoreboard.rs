@@ -23,7 +23,7 @@ pub enum Count {
     Messages,
     /// Bytes of messages received (worker) or of records stored (writer).
     Bytes,
-    /// Messages echoed.
+    /// Bytes echoed.
     Echoed,
     /// Messages above `server.max-message-size`.
     Oversize,

@@ -54,13 +54,7 @@ pub fn parse(format: Format, line: &[u8]) -> Result<Record<'_>, Malformed> {
     match format {
         Format::Text => parse_text(line),
         Format::Jsonl => parse_jsonl(line),
-        Format::Raw => Ok(Record {
-            time: "",
-            peer: "",
-            connection: "",
-            n: 0,
-            message: Cow::Borrowed(line),
-        }),
+        Format::Raw => Ok(Record { time: "", peer: "", connection: "", n: 0, message: Cow::Borrowed(line) }),
     }
 }
 
@@ -81,21 +75,13 @@ fn parse_text(line: &[u8]) -> Result<Record<'_>, Malformed> {
     Stamp::parse(time.as_bytes()).ok_or(bad(0, BAD_TIME))?;
     let (peer, connection_at) = field(line, peer_at, b' ').ok_or(bad(peer_at, BAD_PEER))?;
     check_peer(peer).ok_or(bad(peer_at, BAD_PEER))?;
-    let (connection, n_at) =
-        field(line, connection_at, b'-').ok_or(bad(connection_at, BAD_CONNECTION))?;
+    let (connection, n_at) = field(line, connection_at, b'-').ok_or(bad(connection_at, BAD_CONNECTION))?;
     check_connection(connection).ok_or(bad(connection_at, BAD_CONNECTION))?;
     let (digits, message_at) = field(line, n_at, b' ').ok_or(bad(n_at, BAD_NUMBER))?;
     let n = number(digits).ok_or(bad(n_at, BAD_NUMBER))?;
     let escaped = &line[message_at..];
-    let message =
-        escape::unescape_text(escaped).map_err(|error| bad(message_at + error.at, error.what))?;
-    Ok(Record {
-        time,
-        peer,
-        connection,
-        n,
-        message,
-    })
+    let message = escape::unescape_text(escaped).map_err(|error| bad(message_at + error.at, error.what))?;
+    Ok(Record { time, peer, connection, n, message })
 }
 
 /// The ASCII text from `from` up to `end`, and where the next field begins. The lengths of all fields but the message are
@@ -104,10 +90,7 @@ fn field(line: &[u8], from: usize, end: u8) -> Option<(&str, usize)> {
     let rest = line.get(from..)?;
     let window = &rest[..rest.len().min(record::PEER_MAX + 1)];
     let length = memchr::memchr(end, window)?;
-    Some((
-        std::str::from_utf8(&rest[..length]).ok()?,
-        from + length + 1,
-    ))
+    Some((std::str::from_utf8(&rest[..length]).ok()?, from + length + 1))
 }
 
 /// One place for what may stand as a peer. The length is bounded because leading zeros are not, in a port or a scope.
@@ -145,39 +128,20 @@ struct JsonText<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn parse_jsonl(line: &[u8]) -> Result<Record<'_>, Malformed> {
     let json: Jsonl = serde_json::from_slice(line).map_err(|error| json_error(line, &error))?;
-    let at = |part: &str| {
-        part.as_ptr()
-            .addr()
-            .saturating_sub(line.as_ptr().addr())
-            .min(line.len())
-    };
-    let Jsonl {
-        time,
-        peer,
-        connection,
-        n,
-        ..
-    } = json;
+    let at = |part: &str| part.as_ptr().addr().saturating_sub(line.as_ptr().addr()).min(line.len());
+    let Jsonl { time, peer, connection, n, .. } = json;
     let stamp = Stamp::parse(time.as_bytes()).ok_or(bad(at(time), BAD_TIME))?;
     check_peer(peer).ok_or(bad(at(peer), BAD_PEER))?;
     check_connection(connection).ok_or(bad(at(connection), BAD_CONNECTION))?;
     if n == 0 {
-        return Err(bad(
-            at(connection) + connection.len() + br#"","n":"#.len(),
-            BAD_NUMBER,
-        ));
+        return Err(bad(at(connection) + connection.len() + br#"","n":"#.len(), BAD_NUMBER));
     }
     let message = match (json.message, json.message_base64) {
         (Some(JsonText(Cow::Borrowed(text))), None) => Cow::Borrowed(text.as_bytes()),
         (Some(JsonText(Cow::Owned(text))), None) => Cow::Owned(text.into_bytes()),
-        (None, Some(text)) => {
-            Cow::Owned(escape::decode_base64(text).ok_or(bad(at(text), "not base64"))?)
-        }
+        (None, Some(text)) => Cow::Owned(escape::decode_base64(text).ok_or(bad(at(text), "not base64"))?),
         _ => {
-            return Err(bad(
-                line.len(),
-                "neither, or both, of message and message_base64",
-            ));
+            return Err(bad(line.len(), "neither, or both, of message and message_base64"));
         }
     };
 
@@ -188,13 +152,7 @@ fn parse_jsonl(line: &[u8]) -> Result<Record<'_>, Malformed> {
     canonical.pop();
     match escape::first_difference(&canonical, line) {
         Some(at) => Err(bad(at, "JSON, but not in a record's one form")),
-        None => Ok(Record {
-            time,
-            peer,
-            connection,
-            n,
-            message,
-        }),
+        None => Ok(Record { time, peer, connection, n, message }),
     }
 }
 
@@ -207,10 +165,7 @@ fn json_error(line: &[u8], error: &serde_json::Error) -> Malformed {
         serde_json::error::Category::Data => "JSON, but not a record's keys and values",
         _ => "not JSON",
     };
-    Malformed {
-        at: error.column().saturating_sub(1).min(line.len()),
-        what,
-    }
+    Malformed { at: error.column().saturating_sub(1).min(line.len()), what }
 }
 
 #[cfg(test)]

@@ -99,25 +99,26 @@ impl Listing {
     /// # Errors
     /// The directory cannot be read, or is no store.
     pub fn new(path: &Path) -> Result<Self, Unusable> {
-        // A rotation swaps `current` to a file that the listing may have missed; two in a row do not happen at this speed.
+        // While names are read, a rotation may swap `current` to a file that was missed, and two may make a gap.
         const TRIES: usize = 3;
         let unreadable = |error| Unusable::Unreadable(path.to_owned(), error);
         for _ in 1..TRIES {
             let listing = Self::once(path).map_err(unreadable)?;
-            if listing.current_is_a_segment() {
+            if listing.current_is_a_segment() && listing.is_without_gap() {
                 return listing.checked(path);
             }
         }
         Self::once(path).map_err(unreadable)?.checked(path)
     }
 
+    fn is_without_gap(&self) -> bool {
+        let next = |pair: &[Segment]| pair[0].name.sequence.checked_add(1) == Some(pair[1].name.sequence);
+        self.segments.windows(2).all(next)
+    }
+
     fn once(path: &Path) -> io::Result<Self> {
-        let mut listing = Self {
-            directory: File::open(path)?,
-            segments: Vec::new(),
-            foreign: Vec::new(),
-            current: None,
-        };
+        let mut listing =
+            Self { directory: File::open(path)?, segments: Vec::new(), foreign: Vec::new(), current: None };
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             let file = entry.file_name();
@@ -133,25 +134,16 @@ impl Listing {
             };
             let identity = (metadata.dev(), metadata.ino());
             match name {
-                _ if file == CURRENT && metadata.is_file() => {
-                    listing.current = Some(Current::File(identity))
-                }
+                _ if file == CURRENT && metadata.is_file() => listing.current = Some(Current::File(identity)),
                 _ if file == CURRENT => listing.current = Some(Current::Other),
                 Some(name) if metadata.is_file() => {
                     let file = file.to_string_lossy().into_owned();
-                    listing.segments.push(Segment {
-                        name,
-                        file,
-                        length: metadata.len(),
-                        identity,
-                    });
+                    listing.segments.push(Segment { name, file, length: metadata.len(), identity });
                 }
                 _ => listing.foreign.push(shown(file.as_encoded_bytes())),
             }
         }
-        listing
-            .segments
-            .sort_by(|one, other| one.name.cmp(&other.name));
+        listing.segments.sort_by(|one, other| one.name.cmp(&other.name));
         listing.foreign.sort();
         Ok(listing)
     }
@@ -168,10 +160,7 @@ impl Listing {
         match self.current {
             None => true,
             Some(Current::Other) => false,
-            Some(Current::File(identity)) => self
-                .segments
-                .iter()
-                .any(|segment| segment.identity == identity),
+            Some(Current::File(identity)) => self.segments.iter().any(|segment| segment.identity == identity),
         }
     }
 
@@ -186,12 +175,7 @@ impl Listing {
     /// # Errors
     /// As `openat(2)`: `NotFound` if it has been pruned since.
     pub fn open(&self, segment: &Segment) -> io::Result<LineReader<File>> {
-        Ok(LineReader::new(open_at(
-            self.directory.as_fd(),
-            &segment.file,
-            Access::Read,
-            0,
-        )?))
+        Ok(LineReader::new(open_at(self.directory.as_fd(), &segment.file, Access::Read, 0)?))
     }
 
     /// Opens the lock file for a look at who holds it.
@@ -206,9 +190,7 @@ impl Listing {
 /// The format of a file that begins with these whole lines. One damaged first line does not make a file of records `raw`:
 /// if it is no record, but the two after it are, the format is theirs.
 pub fn detect(lines: &[u8]) -> Format {
-    let mut formats = lines
-        .split_inclusive(|&byte| byte == b'\n')
-        .map(|line| parse::detect(without_lf(line)));
+    let mut formats = lines.split_inclusive(|&byte| byte == b'\n').map(|line| parse::detect(without_lf(line)));
     match (formats.next(), formats.next(), formats.next()) {
         (Some(Format::Raw), Some(second), Some(third)) if second == third => second,
         (first, ..) => first.unwrap_or(Format::Raw),

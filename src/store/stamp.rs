@@ -43,20 +43,13 @@ impl Stamp {
         let text: [u8; Self::LEN] = text.try_into().ok()?;
         let form = b"0000-00-00T00:00:00.000000Z";
         let fits = |(&byte, &model): (&u8, &u8)| {
-            if model == b'0' {
-                byte.is_ascii_digit()
-            } else {
-                byte == model
-            }
+            if model == b'0' { byte.is_ascii_digit() } else { byte == model }
         };
         if !text.iter().zip(form).all(fits) {
             return None;
         }
-        let number = |from: usize, to: usize| {
-            text[from..to]
-                .iter()
-                .fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'))
-        };
+        let number =
+            |from: usize, to: usize| text[from..to].iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
         let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
         let real = (1..=12).contains(&month)
             && (1..=days_in_month(year, month)).contains(&day)
@@ -150,11 +143,7 @@ mod tests {
 
     #[test]
     fn only_real_times_parse() {
-        for good in [
-            "2024-02-29T23:59:59.999999Z",
-            "0000-01-01T00:00:00.000000Z",
-            "9999-12-31T23:59:59.999999Z",
-        ] {
+        for good in ["2024-02-29T23:59:59.999999Z", "0000-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"] {
             assert!(Stamp::parse(good.as_bytes()).is_some(), "{good}");
         }
         for bad in [

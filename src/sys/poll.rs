@@ -29,6 +29,8 @@ pub struct Event {
     pub input: bool,
     /// There is room for output.
     pub output: bool,
+    /// The other side has sent its last byte, or worse: input must be read to its end.
+    pub ending: bool,
     /// The other side is gone for good: the last writer of a pipe, both directions of a socket, or an error.
     pub hangup: bool,
 }
@@ -90,10 +92,12 @@ impl Poller {
         out.extend(self.events[..count].iter().map(|event| {
             let flags = event.events();
             let hangup = flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
+            let ending = hangup || flags.contains(EpollFlags::EPOLLRDHUP);
             Event {
                 token: event.data(),
-                input: hangup || flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP),
+                input: ending || flags.contains(EpollFlags::EPOLLIN),
                 output: hangup || flags.contains(EpollFlags::EPOLLOUT),
+                ending,
                 hangup,
             }
         }));

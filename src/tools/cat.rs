@@ -46,19 +46,8 @@ fn failed(error: &io::Error) -> u8 {
 ///
 /// # Errors
 /// `out` cannot be written. What cannot be read is a complaint instead.
-pub fn copy(
-    directory: &Path,
-    format: Option<Format>,
-    out: impl Write,
-    complaints: impl Write,
-) -> io::Result<u8> {
-    let mut cat = Cat {
-        asked: format,
-        out,
-        complaints,
-        converted: Vec::new(),
-        failed: false,
-    };
+pub fn copy(directory: &Path, format: Option<Format>, out: impl Write, complaints: impl Write) -> io::Result<u8> {
+    let mut cat = Cat { asked: format, out, complaints, converted: Vec::new(), failed: false };
     let listing = match Listing::new(directory) {
         Ok(listing) => listing,
         Err(error) => {
@@ -91,12 +80,7 @@ struct Cat<O, C> {
 }
 
 impl<O: Write, C: Write> Cat<O, C> {
-    fn file(
-        &mut self,
-        segment: &Segment,
-        live: bool,
-        mut lines: LineReader<impl Read>,
-    ) -> io::Result<()> {
+    fn file(&mut self, segment: &Segment, live: bool, mut lines: LineReader<impl Read>) -> io::Result<()> {
         let file = &segment.file;
         let mut stored = None;
         loop {
@@ -125,28 +109,16 @@ impl<O: Write, C: Write> Cat<O, C> {
                 }
             }
         }
-        if let Some(Unfinished {
-            offset,
-            number,
-            length,
-        }) = lines.unfinished()
+        if let Some(Unfinished { offset, number, length }) = lines.unfinished()
             && !live
         {
             let end = offset + length - 1;
-            self.fail(format_args!(
-                "{file}:{number}:{offset}: torn record, bytes {offset}-{end}; not printed"
-            ));
+            self.fail(format_args!("{file}:{number}:{offset}: torn record, bytes {offset}-{end}; not printed"));
         }
         Ok(())
     }
 
-    fn convert(
-        &mut self,
-        file: &str,
-        (from, to): (Format, Format),
-        place: (u64, u64),
-        lines: &[u8],
-    ) -> io::Result<()> {
+    fn convert(&mut self, file: &str, (from, to): (Format, Format), place: (u64, u64), lines: &[u8]) -> io::Result<()> {
         let (mut offset, number) = place;
         for (line, number) in lines.split_inclusive(|&byte| byte == b'\n').zip(number..) {
             match parse(from, reader::without_lf(line)) {
@@ -166,18 +138,10 @@ impl<O: Write, C: Write> Cat<O, C> {
             self.out.write_all(&record.message)?;
             return self.out.write_all(b"\n");
         }
-        let stamp =
-            Stamp::parse(record.time.as_bytes()).expect("the parser accepts valid times only");
+        let stamp = Stamp::parse(record.time.as_bytes()).expect("the parser accepts valid times only");
         let source = Source::new(format, record.peer, record.connection);
         self.converted.clear();
-        record::append(
-            &mut self.converted,
-            format,
-            &stamp,
-            &source,
-            record.n,
-            &record.message,
-        );
+        record::append(&mut self.converted, format, &stamp, &source, record.n, &record.message);
         self.out.write_all(&self.converted)
     }
 

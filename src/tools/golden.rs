@@ -43,31 +43,19 @@ impl Golden {
 
     /// Makes `current` a name of that file.
     pub fn link(&self, sequence: u64) {
-        fs::hard_link(
-            self.path().join(name(sequence)),
-            self.path().join("current"),
-        )
-        .unwrap();
+        fs::hard_link(self.path().join(name(sequence)), self.path().join("current")).unwrap();
     }
 }
 
 /// The name of the golden file with that number; they start a second apart.
 pub fn name(sequence: u64) -> String {
     let start = 1_795_336_920 + i64::try_from(sequence).unwrap();
-    SegmentName {
-        prefix: "messages".into(),
-        sequence,
-        start,
-    }
-    .build()
+    SegmentName { prefix: "messages".into(), sequence, start }.build()
 }
 
 /// One record.
 pub fn record(format: Format, connection: &str, n: u64, message: &[u8]) -> Vec<u8> {
-    let (stamp, source) = (
-        Stamp::new(1_795_336_920_123_456),
-        Source::new(format, "127.0.0.1:53210", connection),
-    );
+    let (stamp, source) = (Stamp::new(1_795_336_920_123_456), Source::new(format, "127.0.0.1:53210", connection));
     let mut out = Vec::new();
     record::append(&mut out, format, &stamp, &source, n, message);
     out
@@ -75,8 +63,5 @@ pub fn record(format: Format, connection: &str, n: u64, message: &[u8]) -> Vec<u
 
 /// Records of one connection with these numbers, as text.
 pub fn numbered(connection: &str, numbers: &[u64]) -> Vec<u8> {
-    numbers
-        .iter()
-        .flat_map(|&n| record(Format::Text, connection, n, b"hello"))
-        .collect()
+    numbers.iter().flat_map(|&n| record(Format::Text, connection, n, b"hello")).collect()
 }

@@ -6,7 +6,6 @@ use super::Writer;
 use super::batch::{self, Decision, file_bytes};
 use super::rotation::Rotation;
 use super::syncer::Job;
-use super::uplink::Body;
 use crate::config::Echo;
 use crate::ipc::commit::{Mark, State};
 use crate::ipc::control::ToSupervisor;
@@ -14,7 +13,6 @@ use crate::ipc::scoreboard::Count;
 use crate::store::clock;
 use crate::store::segment::Segment;
 use crate::sys::{OwnedFd, crash, file};
-use crate::{error, notice, warn};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -101,10 +99,11 @@ impl Writer {
         for &(index, count) in &pending.parts {
             bodies.push(self.uplinks[index].bodies(count).map_err(Fault::Internal)?);
         }
-        let parts = pending.parts.iter().zip(&bodies);
-        let mut slices: Vec<IoSlice<'_>> = parts
-            .flat_map(|(&(index, _), of)| of.iter().map(move |body: &Body| IoSlice::new(self.uplinks[index].bytes(body))))
-            .collect();
+        let mut slices = Vec::with_capacity(bodies.iter().map(Vec::len).sum());
+        for (&(index, _), bodies) in pending.parts.iter().zip(&bodies) {
+            let uplink = &self.uplinks[index];
+            slices.extend(bodies.iter().map(|body| IoSlice::new(uplink.bytes(body))));
+        }
         write(&self.live.file, &mut slices, self.offset).map_err(Fault::Write)?;
         crash::point("after-write");
         if self.config.server.echo == Echo::Synced {
@@ -128,7 +127,7 @@ impl Writer {
             let uplink = &mut self.uplinks[index];
             let records: u64 = uplink.headers().take(count).map(|header| u64::from(header.records)).sum();
             self.scoreboard.add(Count::Messages, records);
-            uplink.consume(count)?;
+            uplink.consume(count, &self.null)?;
         }
         crash::point("before-ack");
         for (index, _) in pending.parts {

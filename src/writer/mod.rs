@@ -25,7 +25,6 @@ use crate::store::segment::Segment;
 use crate::sys::poll::{Event, Interest, Poller};
 use crate::sys::signals::Signals;
 use crate::sys::AsFd;
-use crate::{error, info};
 use file::Pending;
 use rotation::{Rotation, Shelf};
 use std::fs::File;
@@ -88,6 +87,8 @@ struct Writer {
     /// Which uplink comes first in the next batch.
     turn: usize,
     private: PrivatePipe,
+    /// Where consumed bytes go.
+    null: File,
     pending: Option<Pending>,
     /// A write failed: try again then.
     stalled: Option<Instant>,
@@ -142,6 +143,7 @@ impl Writer {
             uplinks: Vec::new(),
             turn: 0,
             private,
+            null: File::options().write(true).open("/dev/null")?,
             pending: None,
             stalled: None,
             rotation: None,
@@ -233,7 +235,7 @@ impl Writer {
             let mut index = 0;
             while index < self.uplinks.len() {
                 if self.uplinks[index].wants_look()
-                    && let Err(broken) = self.uplinks[index].look(&self.private)?
+                    && let Err(broken) = self.uplinks[index].look(&self.private, &self.null)?
                     && self.pending.is_none()
                 {
                     self.drop_broken(index, &broken.0);

@@ -5,7 +5,7 @@ use super::rotation::{Rotation, Shelf};
 use super::syncer::{Job, Syncer};
 use super::uplink::Uplink;
 use crate::config::Format;
-use crate::exit::{self, Fatal};
+use crate::exit::Fatal;
 use crate::ipc::commit::{CommitRecord, Found, Mark, State};
 use crate::ipc::control::ToSupervisor;
 use crate::ipc::link::Link;
@@ -17,7 +17,6 @@ use crate::store::segment::{Identity, Segment};
 use crate::store::{clock, directory, parse};
 use crate::sys::signals::{Signals, ignore, reset};
 use crate::sys::{self, AsFd, OwnedFd, crash, pipe};
-use crate::{info, notice, warn};
 use nix::sys::signal::Signal;
 use std::fs::File;
 use std::io;
@@ -198,7 +197,7 @@ impl Writer {
             let Some(index) = self.uplinks.iter().position(|uplink| uplink.id() == mark.id) else { continue };
             let uplink = &mut self.uplinks[index];
             if uplink.mark().through < mark.through {
-                uplink.look(&self.private)?.map_err(|broken| io::Error::other(broken.0))?;
+                uplink.look(&self.private, &self.null)?.map_err(|broken| io::Error::other(broken.0))?;
             }
             let count = uplink.count_to(mark.through);
             parts.push((index, count.ok_or_else(|| io::Error::other("an intended frame is not in its pipe"))?));

@@ -107,7 +107,7 @@ impl Uplink {
     }
 
     /// Looks at all that is in the pipe, through `private`, and finds the whole frames.
-    pub fn look(&mut self, private: &PrivatePipe) -> io::Result<Result<(), Broken>> {
+    pub fn look(&mut self, private: &PrivatePipe, null: &File) -> io::Result<Result<(), Broken>> {
         let seen_before = self.buffer.len() - self.consumed;
         self.buffer.clear();
         self.consumed = 0;
@@ -119,7 +119,7 @@ impl Uplink {
             Err(error) => return Err(error),
         }
         if self.resync {
-            self.skip_stale()?;
+            self.skip_stale(null)?;
         }
         let found = self.parse();
         // Only what was there before, and no whole frame in it: the pipe holds nothing new.
@@ -129,10 +129,10 @@ impl Uplink {
 
     /// Takes out of the pipe what belongs to committed frames, up to the next frame's mark or, as long as that has not
     /// come, all that cannot be its beginning.
-    fn skip_stale(&mut self) -> io::Result<()> {
+    fn skip_stale(&mut self, null: &File) -> io::Result<()> {
         let next = self.mark.through + 1;
         let stale = frame::stale_prefix(&self.buffer, self.link.terms.secret, next);
-        pipe::consume(self.link.data.as_fd(), stale)?;
+        pipe::consume(self.link.data.as_fd(), null, stale)?;
         self.buffer.drain(..stale);
         self.resync = self.buffer.len() < frame::HEADER;
         Ok(())
@@ -151,27 +151,11 @@ impl Uplink {
                 Err(broken) => return Err(Broken(broken.to_string())),
             };
             let body = &rest[frame::HEADER..header.frame_len()];
-            self.check(&header, body, terms.record_limit as u64)?;
+            self.fragment_at = next_fragment(&header, body, self.fragment_at, terms.record_limit as u64)?;
             self.frames.push_back(Frame { header, at: at + frame::HEADER });
             at += header.frame_len();
             sequence += 1;
         }
-    }
-
-    fn check(&mut self, header: &Header, body: &[u8], record_limit: u64) -> Result<(), Broken> {
-        let end = u64::from(header.offset) + u64::from(header.length);
-        let fits = match header.kind {
-            Kind::Records => self.fragment_at == 0,
-            _ => u64::from(header.offset) == self.fragment_at && end <= record_limit,
-        };
-        if !fits {
-            return Err(Broken("a fragment out of place".to_owned()));
-        }
-        if header.kind != Kind::Fragment && body.last() != Some(&b'\n') {
-            return Err(Broken("a record without its end".to_owned()));
-        }
-        self.fragment_at = if header.kind == Kind::Fragment { end } else { 0 };
-        Ok(())
     }
 
     /// Where the first `count` frames leave the link once they are stored.
@@ -228,15 +212,15 @@ impl Uplink {
     }
 
     /// Takes the first `count` frames, which are committed, out of the pipe.
-    pub fn consume(&mut self, count: usize) -> io::Result<()> {
+    pub fn consume(&mut self, count: usize, null: &File) -> io::Result<()> {
         let mark = self.mark_after(count);
         let frames: Vec<Frame> = self.frames.drain(..count).collect();
         let bytes = frames.iter().map(|frame| frame.header.frame_len()).sum();
         if crash::strikes("half-consume") {
-            pipe::consume(self.link.data.as_fd(), bytes / 2)?;
+            pipe::consume(self.link.data.as_fd(), null, bytes / 2)?;
             crash::die();
         }
-        pipe::consume(self.link.data.as_fd(), bytes)?;
+        pipe::consume(self.link.data.as_fd(), null, bytes)?;
         self.consumed += bytes;
         if frames.iter().any(|frame| frame.header.kind == Kind::LastFragment) {
             memory::resize(self.link.staging.as_fd(), 0)?;
@@ -262,6 +246,22 @@ impl Uplink {
             }
         }
     }
+}
+
+/// Checks a frame against what came before it: where the next fragment must begin, if one follows.
+fn next_fragment(header: &Header, body: &[u8], at: u64, record_limit: u64) -> Result<u64, Broken> {
+    let end = u64::from(header.offset) + u64::from(header.length);
+    let fits = match header.kind {
+        Kind::Records => at == 0,
+        _ => u64::from(header.offset) == at && end <= record_limit,
+    };
+    if !fits {
+        return Err(Broken("a fragment out of place".to_owned()));
+    }
+    if header.kind != Kind::Fragment && body.last() != Some(&b'\n') {
+        return Err(Broken("a record without its end".to_owned()));
+    }
+    Ok(if header.kind == Kind::Fragment { end } else { 0 })
 }
 
 /// Bytes for the file.

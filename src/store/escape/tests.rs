@@ -28,10 +28,7 @@ fn text_forms() {
         (b"a\\b\tc\rd\ne", r"a\\b\tc\rd\ne"),
         (b"\0\x1b[31m\x7f", r"\x00\x1b[31m\x7f"),
         ("Grüße, 世界 🙂".as_bytes(), "Grüße, 世界 🙂"),
-        (
-            "\u{80}\u{9f}\u{a0}".as_bytes(),
-            "\\xc2\\x80\\xc2\\x9f\u{a0}",
-        ),
+        ("\u{80}\u{9f}\u{a0}".as_bytes(), "\\xc2\\x80\\xc2\\x9f\u{a0}"),
         (
             "\u{61c}\u{200e}\u{202e}\u{2066}\u{2069}\u{206a}".as_bytes(),
             "\\xd8\\x9c\\xe2\\x80\\x8e\\xe2\\x80\\xae\\xe2\\x81\\xa6\\xe2\\x81\\xa9\u{206a}",
@@ -39,10 +36,7 @@ fn text_forms() {
         (b"\xff\xc3\xa9\xc3", "\\xff\u{e9}\\xc3"),
         (b"\xe2\x80", r"\xe2\x80"),
         (b"\xed\xa0\x80", r"\xed\xa0\x80"), // a surrogate is not UTF-8
-        (
-            b"0123456789abcdef\n0123456789abcdef",
-            r"0123456789abcdef\n0123456789abcdef",
-        ),
+        (b"0123456789abcdef\n0123456789abcdef", r"0123456789abcdef\n0123456789abcdef"),
     ] {
         assert_eq!(text(message), expected);
         assert_eq!(unescape_text(expected.as_bytes()).as_deref(), Ok(message));
@@ -53,18 +47,8 @@ fn text_forms() {
 fn each_character_is_escaped_exactly_where_it_is_dangerous() {
     for c in '\0'..=char::MAX {
         let own = c.to_string();
-        assert_eq!(
-            text(own.as_bytes()) != own,
-            dangerous(c) || c == '\\',
-            "U+{:04X}",
-            u32::from(c)
-        );
-        assert_eq!(
-            json(&own) != own,
-            dangerous(c) || c == '\\' || c == '"',
-            "U+{:04X}",
-            u32::from(c)
-        );
+        assert_eq!(text(own.as_bytes()) != own, dangerous(c) || c == '\\', "U+{:04X}", u32::from(c));
+        assert_eq!(json(&own) != own, dangerous(c) || c == '\\' || c == '"', "U+{:04X}", u32::from(c));
     }
 }
 
@@ -87,22 +71,14 @@ fn refused_with_the_byte() {
         (b"a\xc2\x9b31m", 1),
         (b"a\xe2\x80\xae", 1),
     ] {
-        assert_eq!(
-            unescape_text(escaped).map_err(|bad| bad.at),
-            Err(at),
-            "{}",
-            escaped.escape_ascii()
-        );
+        assert_eq!(unescape_text(escaped).map_err(|bad| bad.at), Err(at), "{}", escaped.escape_ascii());
     }
 }
 
 #[test]
 fn json_forms() {
     assert_eq!(json("plain"), "plain");
-    assert_eq!(
-        json("a\"b\\c/\n\u{7f}\u{9b}\u{202e}é"),
-        "a\\\"b\\\\c/\\u000a\\u007f\\u009b\\u202eé"
-    );
+    assert_eq!(json("a\"b\\c/\n\u{7f}\u{9b}\u{202e}é"), "a\\\"b\\\\c/\\u000a\\u007f\\u009b\\u202eé");
 }
 
 /// Bytes with many of the borders in them: random ones alone seldom hold a control in valid UTF-8.
@@ -111,12 +87,8 @@ pub fn any_message() -> impl Strategy<Value = Vec<u8>> {
         any::<Vec<u8>>(),
         ".*".prop_map(String::into_bytes),
         "[ -~]{0,40}".prop_map(String::into_bytes),
-        "[\\\\\"xtrn0-9a-f\\x00-\\x1f\\x7f-\\u{a0}\\u{61c}\\u{2008}-\\u{2070}]{0,6}"
-            .prop_map(String::into_bytes),
-        prop::collection::vec(
-            prop::sample::select(&b"\xc2\x80\x9f\xd8\x9c\xe2\x81\xa6\xed\xf0\\x"[..]),
-            0..6
-        ),
+        "[\\\\\"xtrn0-9a-f\\x00-\\x1f\\x7f-\\u{a0}\\u{61c}\\u{2008}-\\u{2070}]{0,6}".prop_map(String::into_bytes),
+        prop::collection::vec(prop::sample::select(&b"\xc2\x80\x9f\xd8\x9c\xe2\x81\xa6\xed\xf0\\x"[..]), 0..6),
     ];
     prop::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat())
 }

@@ -8,21 +8,12 @@ const JSONL: &str = r#"{"time":"2026-11-22T08:42:00.123456Z","peer":"127.0.0.1:5
 #[test]
 fn fields_come_back() {
     let record = parse(Format::Text, TEXT.as_bytes()).unwrap();
-    assert_eq!(
-        (record.time, record.peer),
-        ("2026-11-22T08:42:00.123456Z", "127.0.0.1:53210")
-    );
-    assert_eq!(
-        (record.connection, record.n, &record.message[..]),
-        ("01JD9Z0Q4X", 17, &b"hello\tworld"[..])
-    );
+    assert_eq!((record.time, record.peer), ("2026-11-22T08:42:00.123456Z", "127.0.0.1:53210"));
+    assert_eq!((record.connection, record.n, &record.message[..]), ("01JD9Z0Q4X", 17, &b"hello\tworld"[..]));
     let record = parse(Format::Jsonl, JSONL.as_bytes()).unwrap();
     assert_eq!((record.connection, record.n), ("01JD9Z0Q4X", 17));
     assert!(matches!(record.message, Cow::Borrowed(b"hello world")));
-    assert_eq!(
-        &parse(Format::Raw, b"\xff \\").unwrap().message[..],
-        b"\xff \\"
-    );
+    assert_eq!(&parse(Format::Raw, b"\xff \\").unwrap().message[..], b"\xff \\");
 }
 
 const BAD_TEXT: &[(&str, usize, &str)] = &[
@@ -30,77 +21,29 @@ const BAD_TEXT: &[(&str, usize, &str)] = &[
     ("2026-11-22T08:42:00.123456Z", 27, BAD_TIME),
     ("2026-02-30T08:42:00.123456Z [::1]:5 A-1 x", 0, BAD_TIME),
     ("2026-11-22T08:42:00.123456Z  A-1 x", 28, BAD_PEER),
-    (
-        "2026-11-22T08:42:00.123456Z localhost:5 A-1 x",
-        28,
-        BAD_PEER,
-    ),
+    ("2026-11-22T08:42:00.123456Z localhost:5 A-1 x", 28, BAD_PEER),
     ("2026-11-22T08:42:00.123456Z ::1:5 A-1 x", 28, BAD_PEER),
-    (
-        "2026-11-22T08:42:00.123456Z [::1]:5 -1 x",
-        36,
-        BAD_CONNECTION,
-    ),
-    (
-        "2026-11-22T08:42:00.123456Z [::1]:5 A_-1 x",
-        36,
-        BAD_CONNECTION,
-    ),
-    (
-        "2026-11-22T08:42:00.123456Z [::1]:5 A 1 x",
-        36,
-        BAD_CONNECTION,
-    ),
+    ("2026-11-22T08:42:00.123456Z [::1]:5 -1 x", 36, BAD_CONNECTION),
+    ("2026-11-22T08:42:00.123456Z [::1]:5 A_-1 x", 36, BAD_CONNECTION),
+    ("2026-11-22T08:42:00.123456Z [::1]:5 A 1 x", 36, BAD_CONNECTION),
     ("2026-11-22T08:42:00.123456Z [::1]:5 A-0 x", 38, BAD_NUMBER),
     ("2026-11-22T08:42:00.123456Z [::1]:5 A-01 x", 38, BAD_NUMBER),
     ("2026-11-22T08:42:00.123456Z [::1]:5 A-+1 x", 38, BAD_NUMBER),
-    (
-        "2026-11-22T08:42:00.123456Z [::1]:5 A-18446744073709551616 x",
-        38,
-        BAD_NUMBER,
-    ),
+    ("2026-11-22T08:42:00.123456Z [::1]:5 A-18446744073709551616 x", 38, BAD_NUMBER),
     ("2026-11-22T08:42:00.123456Z [::1]:5 A-1", 38, BAD_NUMBER),
-    (
-        "2026-11-22T08:42:00.123456Z [::1]:5 A-1 ok\\q",
-        42,
-        "unknown escape",
-    ),
+    ("2026-11-22T08:42:00.123456Z [::1]:5 A-1 ok\\q", 42, "unknown escape"),
 ];
 
 #[test]
 fn malformed_text_with_the_byte() {
     for &(line, at, what) in BAD_TEXT {
-        assert_eq!(
-            parse(Format::Text, line.as_bytes()),
-            Err(Malformed { at, what }),
-            "{line}"
-        );
+        assert_eq!(parse(Format::Text, line.as_bytes()), Err(Malformed { at, what }), "{line}");
     }
-    let endless = format!(
-        "2026-11-22T08:42:00.123456Z [::1]:{}5 A-1 x",
-        "0".repeat(500)
-    );
-    assert_eq!(
-        parse(Format::Text, endless.as_bytes()),
-        Err(Malformed {
-            at: 28,
-            what: BAD_PEER
-        })
-    );
+    let endless = format!("2026-11-22T08:42:00.123456Z [::1]:{}5 A-1 x", "0".repeat(500));
+    assert_eq!(parse(Format::Text, endless.as_bytes()), Err(Malformed { at: 28, what: BAD_PEER }));
     let endless = JSONL.replace(":53210", &format!(":{}5", "0".repeat(500)));
-    assert_eq!(
-        parse(Format::Jsonl, endless.as_bytes()),
-        Err(Malformed {
-            at: 46,
-            what: BAD_PEER
-        })
-    );
-    assert!(
-        parse(Format::Text, b"2026-11-22T08:42:00.123456Z [::1]:5 A-1 ")
-            .unwrap()
-            .message
-            .is_empty()
-    );
+    assert_eq!(parse(Format::Jsonl, endless.as_bytes()), Err(Malformed { at: 46, what: BAD_PEER }));
+    assert!(parse(Format::Text, b"2026-11-22T08:42:00.123456Z [::1]:5 A-1 ").unwrap().message.is_empty());
 }
 
 #[test]
@@ -117,23 +60,13 @@ fn malformed_jsonl() {
         (change("{\"time", "{ \"time"), 1),
         (change("hello", "h\\u0065llo"), 108),
         (change("\"n\":17,", ""), JSONL.len() - 7 - 1),
-        (
-            change("\"message\":\"hello world\"", "\"message_base64\":\"aGk=\""),
-            104,
-        ), // is UTF-8
-        (
-            change("\"message\":\"hello world\"", "\"message_base64\":\"_w==\""),
-            114,
-        ),
+        (change("\"message\":\"hello world\"", "\"message_base64\":\"aGk=\""), 104), // is UTF-8
+        (change("\"message\":\"hello world\"", "\"message_base64\":\"_w==\""), 114),
         (change("}", ",\"more\":1}"), JSONL.len() + 5),
         (format!("{JSONL}x"), JSONL.len()),
         (JSONL[..50].to_owned(), 49),
     ] {
-        assert_eq!(
-            parse(Format::Jsonl, line.as_bytes()).map_err(|bad| bad.at),
-            Err(at),
-            "{line}"
-        );
+        assert_eq!(parse(Format::Jsonl, line.as_bytes()).map_err(|bad| bad.at), Err(at), "{line}");
     }
 }
 
@@ -142,10 +75,7 @@ fn formats_are_told_apart() {
     assert_eq!(detect(TEXT.as_bytes()), Format::Text);
     assert_eq!(detect(JSONL.as_bytes()), Format::Jsonl);
     assert_eq!(detect(&JSONL.as_bytes()[..20]), Format::Jsonl);
-    assert_eq!(
-        detect(b"2026-11-22T08:42:00.123456Z a log line"),
-        Format::Raw
-    );
+    assert_eq!(detect(b"2026-11-22T08:42:00.123456Z a log line"), Format::Raw);
     assert_eq!(detect(b""), Format::Raw);
 }
 

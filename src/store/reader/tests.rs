@@ -3,11 +3,7 @@ use std::os::unix::fs::symlink;
 use super::*;
 
 fn numbers(listing: &Listing) -> Vec<u64> {
-    listing
-        .segments
-        .iter()
-        .map(|segment| segment.name.sequence)
-        .collect()
+    listing.segments.iter().map(|segment| segment.name.sequence).collect()
 }
 
 #[test]
@@ -23,19 +19,9 @@ fn segments_are_sorted_by_sequence_and_the_last_with_bytes_is_live() {
     }
     let listing = Listing::new(directory.path()).unwrap();
     assert_eq!(numbers(&listing), [9, 10, 11]);
-    assert_eq!(
-        (listing.live(), listing.foreign.len(), listing.current),
-        (Some(1), 0, None)
-    );
+    assert_eq!((listing.live(), listing.foreign.len(), listing.current), (Some(1), 0, None));
     let mut lines = listing.open(&listing.segments[1]).unwrap();
-    assert_eq!(
-        lines.next_piece().unwrap(),
-        Some(Piece::Lines {
-            offset: 0,
-            number: 1,
-            bytes: b"ten\n"
-        })
-    );
+    assert_eq!(lines.next_piece().unwrap(), Some(Piece::Lines { offset: 0, number: 1, bytes: b"ten\n" }));
 }
 
 #[test]
@@ -45,10 +31,7 @@ fn a_name_that_became_a_symlink_is_not_followed() {
     fs::write(&path, "").unwrap();
     let listing = Listing::new(directory.path()).unwrap();
     fs::remove_file(&path).unwrap();
-    assert_eq!(
-        listing.open(&listing.segments[0]).unwrap_err().kind(),
-        io::ErrorKind::NotFound
-    );
+    assert_eq!(listing.open(&listing.segments[0]).unwrap_err().kind(), io::ErrorKind::NotFound);
     symlink("/etc/passwd", &path).unwrap();
     assert!(listing.open(&listing.segments[0]).is_err());
 }

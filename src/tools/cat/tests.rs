@@ -24,23 +24,14 @@ fn three_messages(format: Format) -> Vec<u8> {
 fn every_format_becomes_every_format_that_holds_no_more_than_it() {
     for stored in FORMATS {
         let store = Golden::with(&[&three_messages(stored)]);
-        assert_eq!(
-            cat(&store, None),
-            (0, three_messages(stored), String::new())
-        );
+        assert_eq!(cat(&store, None), (0, three_messages(stored), String::new()));
         for asked in FORMATS {
             let (code, out, complaints) = cat(&store, Some(asked));
             if stored == Format::Raw && asked != Format::Raw {
                 let what = "is stored as raw, which has no time, peer and number: only --format raw can print it";
-                assert_eq!(
-                    (code, out, complaints),
-                    (1, Vec::new(), format!("{}: {what}\n", name(1)))
-                );
+                assert_eq!((code, out, complaints), (1, Vec::new(), format!("{}: {what}\n", name(1))));
             } else {
-                assert_eq!(
-                    (code, out, complaints),
-                    (0, three_messages(asked), String::new())
-                );
+                assert_eq!((code, out, complaints), (0, three_messages(asked), String::new()));
             }
         }
     }
@@ -48,11 +39,7 @@ fn every_format_becomes_every_format_that_holds_no_more_than_it() {
 
 #[test]
 fn files_come_by_sequence_and_nothing_else_comes() {
-    let store = Golden::with(&[
-        &numbered("A", &[1]),
-        &numbered("A", &[2]),
-        &numbered("A", &[3]),
-    ]);
+    let store = Golden::with(&[&numbered("A", &[1]), &numbered("A", &[2]), &numbered("A", &[3])]);
     store.write(&format!("{}.torn", name(2)), &numbered("X", &[1]));
     store.write("MANIFEST.jsonl", b"{}\n");
     store.write("other.log", &numbered("X", &[1]));
@@ -63,10 +50,7 @@ fn files_come_by_sequence_and_nothing_else_comes() {
 
 #[test]
 fn an_unfinished_line_is_not_printed() {
-    let (whole, torn) = (
-        numbered("A", &[1]),
-        [numbered("A", &[1]), b"2026-11".to_vec()].concat(),
-    );
+    let (whole, torn) = (numbered("A", &[1]), [numbered("A", &[1]), b"2026-11".to_vec()].concat());
     for format in [None, Some(Format::Jsonl)] {
         let (code, out, complaints) = cat(&Golden::with(&[&torn]), format);
         assert_eq!((code, complaints), (0, String::new()));
@@ -74,24 +58,12 @@ fn an_unfinished_line_is_not_printed() {
         assert_eq!(out.last(), Some(&b'\n'));
     }
     // During a rotation the new file is there, empty, and the older one still live.
-    assert_eq!(
-        cat(&Golden::with(&[&torn, b""]), None),
-        (0, whole.clone(), String::new())
-    );
+    assert_eq!(cat(&Golden::with(&[&torn, b""]), None), (0, whole.clone(), String::new()));
     // Before a file that has records it is torn, and must not be welded to them.
     let (code, out, complaints) = cat(&Golden::with(&[&torn, &numbered("B", &[1])]), None);
-    assert_eq!(
-        (code, out),
-        (1, [whole.clone(), numbered("B", &[1])].concat())
-    );
+    assert_eq!((code, out), (1, [whole.clone(), numbered("B", &[1])].concat()));
     let (from, to) = (whole.len(), torn.len() - 1);
-    assert_eq!(
-        complaints,
-        format!(
-            "{}:2:{from}: torn record, bytes {from}-{to}; not printed\n",
-            name(1)
-        )
-    );
+    assert_eq!(complaints, format!("{}:2:{from}: torn record, bytes {from}-{to}; not printed\n", name(1)));
 }
 
 #[test]
@@ -102,10 +74,7 @@ fn what_does_not_parse_is_reported_and_left_out() {
     let store = Golden::with(&[&lines]);
     let (code, out, complaints) = cat(&store, Some(Format::Raw));
     assert_eq!((code, &out[..]), (1, &b"hello\nhello\nhello\n"[..]));
-    assert!(
-        complaints.starts_with(&format!("{}:2:{second}: not a time", name(1))),
-        "{complaints}"
-    );
+    assert!(complaints.starts_with(&format!("{}:2:{second}: not a time", name(1))), "{complaints}");
     assert_eq!(cat(&store, Some(Format::Text)), (0, lines, String::new())); // as stored: copied, not judged
 }
 
@@ -119,16 +88,10 @@ fn what_is_no_store_is_refused() {
     };
     let (code, complaint) = run(empty.path());
     assert_eq!(code, 74);
-    assert!(
-        complaint.contains("is not an echostored store"),
-        "{complaint}"
-    );
+    assert!(complaint.contains("is not an echostored store"), "{complaint}");
     let (code, complaint) = run(&empty.path().join("missing"));
     assert_eq!((code, complaint.lines().count()), (74, 1));
-    assert!(
-        complaint.contains("missing: No such file or directory"),
-        "{complaint}"
-    );
+    assert!(complaint.contains("missing: No such file or directory"), "{complaint}");
     assert_eq!(cat(&Golden::new(), None), (0, Vec::new(), String::new()));
 }
 

@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::config::Format;
 use crate::sys::file::try_lock;
 use crate::tools::golden::{Golden, name, numbered, record};
 
@@ -14,49 +15,24 @@ fn verify(store: &Golden) -> Vec<String> {
         text = text.replace(&name(sequence), &format!("#{sequence}"));
     }
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    assert_eq!(
-        summary.problems == 0,
-        lines.last().unwrap().ends_with(": ok")
-    );
+    assert_eq!(summary.problems == 0, lines.last().unwrap().ends_with(": ok"));
     lines
 }
 
 #[test]
 fn whole_stores() {
-    assert_eq!(
-        verify(&Golden::new()),
-        ["0 files, 0 records, 0 connections, 0 bytes: ok"]
-    );
-    let (one, two) = (
-        numbered("A", &[1, 2]),
-        [
-            numbered("B", &[1]),
-            numbered("A", &[3]),
-            numbered("B", &[2]),
-        ]
-        .concat(),
-    );
+    assert_eq!(verify(&Golden::new()), ["0 files, 0 records, 0 connections, 0 bytes: ok"]);
+    let (one, two) = (numbered("A", &[1, 2]), [numbered("B", &[1]), numbered("A", &[3]), numbered("B", &[2])].concat());
     let bytes = one.len() + two.len();
     assert_eq!(
         verify(&Golden::with(&[&one, &two, b""])),
-        [format!(
-            "3 files, 5 records, 2 connections, {bytes} bytes: ok"
-        )]
+        [format!("3 files, 5 records, 2 connections, {bytes} bytes: ok")]
     );
-    let jsonl: Vec<u8> = [&b"x"[..], b"\xff"]
-        .iter()
-        .zip(1..)
-        .flat_map(|(m, n)| record(Format::Jsonl, "A", n, m))
-        .collect();
-    let summary = format!(
-        "1 files, 2 records, 1 connections, {} bytes: ok",
-        jsonl.len()
-    );
+    let jsonl: Vec<u8> =
+        [&b"x"[..], b"\xff"].iter().zip(1..).flat_map(|(m, n)| record(Format::Jsonl, "A", n, m)).collect();
+    let summary = format!("1 files, 2 records, 1 connections, {} bytes: ok", jsonl.len());
     assert_eq!(verify(&Golden::with(&[&jsonl])), [summary]);
-    assert_eq!(
-        verify(&Golden::with(&[b"any\n\xff\n\n"])),
-        ["1 files, 3 records, 0 connections, 7 bytes: ok"]
-    );
+    assert_eq!(verify(&Golden::with(&[b"any\n\xff\n\n"])), ["1 files, 3 records, 0 connections, 7 bytes: ok"]);
 }
 
 #[test]
@@ -70,10 +46,7 @@ fn numbers_with_gap_or_repeat() {
     ] {
         // The same whether the numbers stand in one file or go on in the next.
         let store = Golden::with(&[&numbered("A", numbers)]);
-        assert_eq!(
-            verify(&store)[0],
-            format!("#1:{}:{}: connection A: {what}", at + 1, at * line)
-        );
+        assert_eq!(verify(&store)[0], format!("#1:{}:{}: connection A: {what}", at + 1, at * line));
         assert_eq!(verify(&store).len(), 2);
         let (one, two) = numbers.split_at(at);
         let store = Golden::with(&[&numbered("A", one), &numbered("A", two)]);
@@ -85,18 +58,12 @@ fn numbers_with_gap_or_repeat() {
 #[test]
 fn a_connection_begins_with_1_unless_older_files_are_gone() {
     let store = Golden::with(&[&numbered("A", &[3])]);
-    assert_eq!(
-        verify(&store)[0],
-        "#1:1:0: connection A begins with message 3"
-    );
+    assert_eq!(verify(&store)[0], "#1:1:0: connection A begins with message 3");
     let store = Golden::new();
     store.segment(2, &numbered("A", &[3]));
     store.segment(3, &numbered("A", &[4, 6]));
     let line = numbered("A", &[4]).len();
-    assert_eq!(
-        verify(&store)[0],
-        format!("#3:2:{line}: connection A: messages 5 to 5 are missing")
-    );
+    assert_eq!(verify(&store)[0], format!("#3:2:{line}: connection A: messages 5 to 5 are missing"));
     assert_eq!(verify(&store).len(), 2);
 }
 
@@ -133,11 +100,7 @@ fn current_is_a_hard_link() {
     let current = store.path().join("current");
     let report = |good: bool| {
         let lines = verify(&store);
-        assert_eq!(
-            lines[0] == "current: not a hard link to a file of records",
-            !good,
-            "{lines:?}"
-        );
+        assert_eq!(lines[0] == "current: not a hard link to a file of records", !good, "{lines:?}");
     };
     report(true);
     fs::remove_file(&current).unwrap();
@@ -167,16 +130,7 @@ fn torn_tails() {
     let lock = fs::File::open(store.path().join(".lock")).unwrap();
     assert!(try_lock(&lock).unwrap());
     let note = format!("note: #1:2:{length}: unfinished record, {place}: a daemon is at work");
-    assert_eq!(
-        verify(&store),
-        [
-            note,
-            format!(
-                "1 files, 1 records, 1 connections, {} bytes: ok",
-                length + 4
-            )
-        ]
-    );
+    assert_eq!(verify(&store), [note, format!("1 files, 1 records, 1 connections, {} bytes: ok", length + 4)]);
     store.segment(2, b""); // a rotation begins
     assert_eq!(verify(&store).len(), 2);
     store.segment(2, &numbered("B", &[1])); // no daemon tears a file that is not the last
@@ -194,10 +148,7 @@ fn lines_that_are_no_records() {
     assert_eq!(
         verify(&Golden::with(&[&lines]))[..2],
         [
-            format!(
-                "#1:2:{}: not a time (YYYY-MM-DDTHH:MM:SS.ffffffZ)",
-                line + 6
-            ),
+            format!("#1:2:{}: not a time (YYYY-MM-DDTHH:MM:SS.ffffffZ)", line + 6),
             format!("#1:5:{last}: not in its one escaped form")
         ]
     );
@@ -205,13 +156,8 @@ fn lines_that_are_no_records() {
     let mut lines = numbered("A", &[1, 2, 3]);
     lines[0] = 0;
     let report = verify(&Golden::with(&[&lines]));
-    assert_eq!(
-        report[0],
-        "#1:1:0: not a time (YYYY-MM-DDTHH:MM:SS.ffffffZ)"
-    );
-    let mut lines: Vec<u8> = (1..4)
-        .flat_map(|n| record(Format::Jsonl, "A", n, b"x"))
-        .collect();
+    assert_eq!(report[0], "#1:1:0: not a time (YYYY-MM-DDTHH:MM:SS.ffffffZ)");
+    let mut lines: Vec<u8> = (1..4).flat_map(|n| record(Format::Jsonl, "A", n, b"x")).collect();
     lines[3] = b'\'';
     assert!(verify(&Golden::with(&[&lines]))[0].starts_with("#1:1:"));
 }
@@ -219,10 +165,7 @@ fn lines_that_are_no_records() {
 #[test]
 fn a_file_taken_as_raw_among_others_is_told() {
     let store = Golden::with(&[b"one damaged line\n", &numbered("A", &[1])]);
-    assert_eq!(
-        verify(&store)[0],
-        "note: 1 files are taken as raw, others are not; the first: #1"
-    );
+    assert_eq!(verify(&store)[0], "note: 1 files are taken as raw, others are not; the first: #1");
     assert!(verify(&store)[1].ends_with(": ok"));
 }
 
@@ -234,4 +177,15 @@ fn problems_beyond_the_hundredth_are_counted() {
     assert_eq!(report.len(), 102);
     assert_eq!(report[100], "50 more problems");
     assert!(report[101].ends_with(": 150 problems"));
+}
+
+#[test]
+fn a_file_pruned_meanwhile_is_told_and_not_missed() {
+    let store = Golden::with(&[&numbered("A", &[1]), &numbered("A", &[2]), &numbered("A", &[3]), &numbered("B", &[2])]);
+    let listing = Listing::new(store.path()).unwrap();
+    fs::remove_file(store.path().join(name(2))).unwrap();
+    let mut out = Vec::new();
+    let summary = check(&listing, &mut out).unwrap();
+    assert_eq!((summary.problems, summary.records, summary.connections), (0, 3, 2));
+    assert!(out.starts_with(format!("note: {}: deleted before it was read\n", name(2)).as_bytes()));
 }

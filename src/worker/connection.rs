@@ -1,0 +1,332 @@
+//! One client connection: a state machine over one buffer.
+//!
+//! The buffer holds the bytes exactly as they came. Four positions in that stream only ever move forward:
+//!
+//! ```text
+//!  … dropped │ echoed ≤ released ≤ decoded ≤ received
+//!            └ base (start of the buffer)
+//! ```
+//! `decoded`: messages up to here are in frames. `released`: their records are safe, so they may be echoed. The echo is
+//! thus byte-exact and in order by construction, and no byte of another connection can get into it.
+use super::echo;
+use crate::protocol::framing::{Decoder, Step};
+use crate::store::record::Source;
+use crate::sys::poll::Event;
+use crate::sys::socket::Stream;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+/// The first read of a connection, and the least; reads grow while they fill the room given.
+const READ_MIN: usize = 4 << 10;
+const READ_MAX: usize = 256 << 10;
+/// How many bytes may be held beyond one message, so that there is always something to decode.
+const SLACK: usize = 256 << 10;
+/// A buffer larger than this is given back as soon as it is empty.
+const KEEP: usize = 16 << 10;
+
+/// What the connection is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Read, decode, echo.
+    Open,
+    /// The client has sent everything: echo what is due, then close.
+    HalfClosed,
+    /// Nothing more is taken from the client, for this reason: echo what is due, then close lingering.
+    Refusing,
+    /// Everything is echoed, `SHUT_WR` is sent: discard input until the client closes too, for a second at most.
+    Lingering,
+    /// To be dropped.
+    Closed,
+}
+
+/// Why nothing more is taken from a client, or what was lost with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A message above the limit.
+    Oversize,
+    /// The framing is broken.
+    Malformed(&'static str),
+    /// The connection ended within a message.
+    Incomplete,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: Stream,
+    /// The client's address.
+    pub peer: SocketAddr,
+    buffer: Vec<u8>,
+    /// The stream position of the buffer's first byte.
+    base: u64,
+    echoed: u64,
+    released: u64,
+    decoded: u64,
+    decoder: Decoder,
+    /// What is the same in each of its records.
+    pub source: Source,
+    /// Messages so far.
+    pub n: u64,
+    /// The socket may have bytes for us.
+    readable: bool,
+    /// The client has sent its last byte: only reading to the end tells.
+    ending: bool,
+    /// The socket may have room for us.
+    writable: bool,
+    /// Undecoded bytes are worth a look: they grew, or the outbox was full.
+    undecoded: bool,
+    /// The daemon stops: no more reading.
+    stopping: bool,
+    read_size: usize,
+    phase: Phase,
+    /// Since when (milliseconds of the worker's clock) the client has not taken what is due.
+    pub stalled_since: Option<u64>,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub fn new(stream: Stream, peer: SocketAddr, decoder: Decoder, source: Source) -> Self {
+        Self {
+            stream,
+            peer,
+            buffer: Vec::new(),
+            base: 0,
+            echoed: 0,
+            released: 0,
+            decoded: 0,
+            decoder,
+            source,
+            n: 0,
+            readable: true,
+            ending: false,
+            writable: true,
+            undecoded: false,
+            stopping: false,
+            read_size: READ_MIN,
+            phase: Phase::Open,
+            stalled_since: None,
+        }
+    }
+
+    /// The socket.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// What it is about to do.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Bytes of memory that its buffer takes.
+    pub fn held(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// The socket has news.
+    pub fn wake(&mut self, event: &Event) {
+        self.readable |= event.input;
+        self.writable |= event.output;
+        self.ending |= event.ending;
+    }
+
+    /// Whether a read may bring something that is wanted.
+    pub fn wants_reading(&self) -> bool {
+        self.readable && (self.phase == Phase::Lingering || (self.phase == Phase::Open && !self.stopping))
+    }
+
+    /// Whether its buffer is within its bound. One that is full drops its echoed bytes first, were they ever so few: at
+    /// most once a message, since a whole message fits into what is then left.
+    pub fn has_room(&mut self) -> bool {
+        let bound = self.decoder.enough() + SLACK;
+        if self.buffer.len() >= bound && self.echoed > self.base {
+            self.drop_echoed();
+        }
+        self.buffer.len() < bound
+    }
+
+    /// Whether there are bytes to try to decode.
+    pub fn wants_decoding(&self) -> bool {
+        self.undecoded && matches!(self.phase, Phase::Open | Phase::HalfClosed)
+    }
+
+    /// Reads once. The bytes read; `Ok(0)`: nothing there now, or the end.
+    ///
+    /// # Errors
+    /// The connection is broken; what was not decoded is lost.
+    pub fn read(&mut self) -> io::Result<usize> {
+        let limit = self.read_size.min(self.decoder.enough() + SLACK);
+        match self.stream.read(&mut self.buffer, limit) {
+            Err(error) if crate::sys::would_block(&error) => {
+                self.readable = false;
+                if self.buffer.is_empty() {
+                    self.give_back();
+                }
+                Ok(0)
+            }
+            Err(error) => Err(error),
+            Ok(0) => {
+                self.readable = false;
+                self.phase = Phase::HalfClosed;
+                self.undecoded = true;
+                Ok(0)
+            }
+            Ok(count) => {
+                if count == limit {
+                    self.read_size = (limit * 2).min(READ_MAX);
+                } else if count < limit / 4 {
+                    self.read_size = (limit / 2).max(READ_MIN);
+                }
+                // Less than asked for: the socket is empty, and what comes next wakes us again. An end that came with
+                // these bytes does not.
+                self.readable = count == limit || self.ending;
+                self.undecoded = true;
+                Ok(count)
+            }
+        }
+    }
+
+    /// Reads and forgets, in `Lingering`. The end of it is the end of the connection.
+    pub fn discard(&mut self, scratch: &mut Vec<u8>) {
+        scratch.clear();
+        match self.stream.read(scratch, READ_MAX) {
+            Ok(0) => self.phase = Phase::Closed,
+            Ok(_) => {}
+            Err(error) if crate::sys::would_block(&error) => self.readable = false,
+            Err(_) => self.phase = Phase::Closed,
+        }
+    }
+
+    /// The next message, as a range for [`bytes`](Self::bytes), and the position up to which it may be echoed.
+    /// `None`: nothing more for now; a notice if that is for good.
+    pub fn decode(&mut self) -> Result<(Range<usize>, u64), Option<Notice>> {
+        let start = usize::try_from(self.decoded - self.base).unwrap_or(usize::MAX);
+        let rest = self.buffer.get(start..).unwrap_or_default();
+        let ended = self.phase == Phase::HalfClosed;
+        match if ended { self.decoder.finish(rest) } else { self.decoder.next(rest) } {
+            Step::Message { body, consumed } => {
+                self.decoded += consumed as u64;
+                self.n += 1;
+                Ok((start + body.start..start + body.end, self.decoded))
+            }
+            Step::More | Step::End => {
+                self.undecoded = false;
+                if self.stopping && self.phase == Phase::Open {
+                    self.refuse();
+                }
+                Err(None)
+            }
+            Step::Incomplete => {
+                self.undecoded = false;
+                Err(Some(Notice::Incomplete))
+            }
+            Step::Oversize => self.stop(Notice::Oversize),
+            Step::Malformed(why) => self.stop(Notice::Malformed(why)),
+        }
+    }
+
+    fn stop<T>(&mut self, notice: Notice) -> Result<T, Option<Notice>> {
+        self.refuse();
+        Err(Some(notice))
+    }
+
+    /// The buffer's bytes in a range that [`decode`](Self::decode) gave.
+    pub fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.buffer[range]
+    }
+
+    /// Whether a break of the connection now loses part of a message.
+    pub fn is_mid_message(&self) -> bool {
+        if self.phase != Phase::Open {
+            return false;
+        }
+        let start = usize::try_from(self.decoded - self.base).unwrap_or(usize::MAX);
+        self.decoder.is_mid_message(self.buffer.get(start..).unwrap_or_default())
+    }
+
+    /// Takes nothing more from the client.
+    pub fn refuse(&mut self) {
+        if matches!(self.phase, Phase::Open | Phase::HalfClosed) {
+            self.phase = Phase::Refusing;
+            self.undecoded = false;
+        }
+    }
+
+    /// The daemon stops: whole messages that have arrived are still stored and echoed, then the close lingers.
+    pub fn finish_up(&mut self) {
+        self.stopping = true;
+        if self.phase == Phase::Open && !self.undecoded {
+            self.refuse();
+        }
+    }
+
+    /// All messages up to `position` are safe.
+    pub fn release(&mut self, position: u64) {
+        self.released = self.released.max(position);
+    }
+
+    fn is_due(&self) -> bool {
+        self.echoed < self.released
+    }
+
+    /// Whether echoes are due and the client does not take them.
+    pub fn is_stuck(&self) -> bool {
+        self.is_due() && !self.writable
+    }
+
+    /// Echoes what is due and moves on: the bytes echoed. `HalfClosed` and `Refusing` end here once nothing is due.
+    pub fn echo(&mut self) -> io::Result<usize> {
+        let mut count = 0;
+        if self.is_due() && self.writable {
+            let from = usize::try_from(self.echoed - self.base).unwrap_or(usize::MAX);
+            let to = usize::try_from(self.released - self.base).unwrap_or(usize::MAX);
+            let sent = echo::send(&self.stream, self.buffer.get(from..to).unwrap_or_default())?;
+            count = sent.bytes;
+            self.writable = !sent.full;
+            self.echoed += count as u64;
+            self.compact();
+        }
+        let finished = self.echoed == self.decoded && !self.undecoded;
+        match self.phase {
+            Phase::HalfClosed if finished => self.phase = Phase::Closed,
+            Phase::Refusing if finished => {
+                self.stream.finish()?;
+                self.phase = Phase::Lingering;
+                self.readable = true;
+                self.give_back();
+            }
+            _ => {}
+        }
+        Ok(count)
+    }
+
+    /// Drops echoed bytes when that is cheap: all at once when nothing else is there, else when they are the larger part.
+    fn compact(&mut self) {
+        let done = usize::try_from(self.echoed - self.base).unwrap_or(usize::MAX);
+        if done == self.buffer.len() {
+            self.give_back();
+        } else if done >= READ_MIN && done >= self.buffer.len() / 2 {
+            self.drop_echoed();
+        }
+    }
+
+    fn drop_echoed(&mut self) {
+        self.buffer.drain(..usize::try_from(self.echoed - self.base).unwrap_or(usize::MAX).min(self.buffer.len()));
+        self.base = self.echoed;
+    }
+
+    /// Forgets all bytes; a large buffer's memory too.
+    fn give_back(&mut self) {
+        self.base += self.buffer.len() as u64;
+        self.buffer.clear();
+        if self.buffer.capacity() > KEEP || !self.readable {
+            self.buffer = Vec::new();
+        }
+    }
+
+    /// Ends it without further ado.
+    pub fn close(&mut self) {
+        self.phase = Phase::Closed;
+    }
+}

@@ -1,0 +1,325 @@
+//! A worker: an epoll loop over many connections. It turns bytes into records, hands them to the writer in frames, and
+//! echoes what the writer has acknowledged.
+//!
+//! Promise: it never echoes what its echo mode does not cover, never touches a file, and never holds more than its
+//! bound. A full pipe stops its reading, nothing else; it waits for its last acks before it leaves.
+
+mod budget;
+mod connection;
+mod door;
+mod echo;
+mod limits;
+mod outbox;
+mod socket;
+mod table;
+mod timers;
+
+use crate::config::{Config, Echo};
+use crate::exit;
+use crate::ipc::control::{Channel, Received, ToSupervisor, ToWorker};
+use crate::ipc::scoreboard::{Admission, Count, Scoreboard};
+use crate::ipc::seat::WorkerSeat;
+use crate::protocol::ack;
+use crate::protocol::framing::Decoder;
+use crate::protocol::ids::ConnectionId;
+use crate::store::record::Source;
+use crate::store::stamp::Stamp;
+use crate::sys::poll::{Event, Interest, Poller};
+use crate::sys::signals::{Signals, ignore, reset};
+use crate::sys::socket::Stream;
+use crate::sys::{AsFd, OwnedFd, pipe};
+use budget::Budget;
+use connection::Connection;
+use door::{Arrival, Door};
+use nix::sys::signal::Signal;
+use outbox::Outbox;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use table::{Key, Table};
+use timers::Timers;
+
+const CONTROL: u64 = 0;
+const SIGNALS: u64 = 1;
+const ACKS: u64 = 2;
+const PIPE: u64 = 3;
+const LISTENERS: u64 = 16;
+
+/// An idle worker wakes this often, for its heartbeat.
+const TICK: u64 = 1000;
+/// How often those ask again whose reading waits for memory.
+const WAIT_TICK: u64 = 50;
+/// A worker without a supervisor is gone after this (milliseconds), whatever its clients do.
+const ORPHAN_DEADLINE: u64 = 1500;
+/// What a worker's connections may hold together; at least four connections' own bounds.
+const MEMORY: usize = 64 << 20;
+
+/// Runs a worker to its end; returns the exit code.
+pub fn run(seat: WorkerSeat) -> u8 {
+    let ended = Worker::begin(seat).and_then(|mut worker| {
+        worker.channel.send(ToSupervisor::Ready);
+        worker.serve()
+    });
+    ended.unwrap_or_else(|error| {
+        crate::error!("cannot go on serving: {error}");
+        exit::FAILED
+    })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Serving,
+    /// No new connections.
+    Draining,
+    /// No new messages either.
+    Closing,
+}
+
+#[derive(Debug)]
+struct Worker {
+    config: Config,
+    state: State,
+    seat: usize,
+    epoch: u32,
+    incarnation: u32,
+    connections: u64,
+    table: Table,
+    door: Door,
+    outbox: Outbox<Key>,
+    acks: OwnedFd,
+    budget: Budget,
+    timers: Timers,
+    limits: limits::Limits,
+    /// Connections with undecoded bytes that wait for room in the outbox.
+    blocked: Vec<Key>,
+    /// Connections that wait for memory before they may read.
+    waiting: Vec<Key>,
+    /// Discarded input goes here.
+    scratch: Vec<u8>,
+    /// The connection at hand has taken some of its echo.
+    progress: bool,
+    channel: Channel<ToSupervisor, ToWorker>,
+    scoreboard: Scoreboard,
+    admission: Admission,
+    poller: Poller,
+    signals: Signals,
+    started: Instant,
+    /// Milliseconds since `started`, read once a turn.
+    now: u64,
+    /// The turn's receipt time, read and formatted when the turn's first message comes.
+    stamp: Option<Stamp>,
+    write_timeout: Option<u64>,
+    /// Leave then, done or not.
+    deadline: Option<u64>,
+}
+
+impl Worker {
+    fn begin(seat: WorkerSeat) -> io::Result<Self> {
+        let WorkerSeat { config, seat, epoch, terms, ends, listeners, scoreboard, admission, channel } = seat;
+        reset(&[Signal::SIGTERM])?;
+        ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2])?;
+        let signals = Signals::new(&[Signal::SIGTERM])?;
+        let poller = Poller::new(512)?;
+        let door = Door::open(&poller, listeners, LISTENERS, config.limits.max_connections, seat)?;
+        let eager = config.server.echo == Echo::Received;
+        let outbox = Outbox::new(ends.data, terms, config.rotate.max_size, eager);
+        poller.add(&channel, CONTROL, Interest::Input)?;
+        poller.add(&signals, SIGNALS, Interest::Input)?;
+        poller.add(&ends.acks, ACKS, Interest::Input)?;
+        poller.add(outbox.pipe(), PIPE, Interest::OutputEdge)?;
+        let memory = MEMORY.max(4 * (config.server.max_message_size + (1 << 20)));
+        Ok(Self {
+            state: State::Serving,
+            seat,
+            epoch,
+            incarnation: u32::try_from(terms.id).unwrap_or(u32::MAX),
+            connections: 0,
+            table: Table::default(),
+            door,
+            outbox,
+            acks: ends.acks,
+            budget: Budget::new(memory),
+            timers: Timers::default(),
+            limits: limits::Limits::default(),
+            blocked: Vec::new(),
+            waiting: Vec::new(),
+            scratch: Vec::new(),
+            progress: false,
+            channel,
+            scoreboard,
+            admission,
+            poller,
+            signals,
+            started: Instant::now(),
+            now: 0,
+            stamp: None,
+            write_timeout: config.limits.write_timeout.map(millis),
+            deadline: None,
+            config,
+        })
+    }
+
+    fn serve(mut self) -> io::Result<u8> {
+        let mut events = Vec::new();
+        loop {
+            self.poller.wait(Some(self.sleep()), &mut events)?;
+            self.now = millis(self.started.elapsed());
+            self.stamp = None;
+            self.scoreboard.add(Count::Heartbeat, 1);
+            for event in &events {
+                if let Some(code) = self.dispatch(event)? {
+                    return Ok(code);
+                }
+            }
+            self.expire();
+            self.door.resume(&self.poller, self.now, &self.admission)?;
+            if !self.waiting.is_empty() && self.budget.is_open(self.now) {
+                self.waiting.drain(..).for_each(|key| self.table.enqueue(key));
+            }
+            self.pump_all();
+            self.flush()?;
+            self.scoreboard.set(Count::Connections, self.table.len() as u64);
+            if self.is_done() {
+                return Ok(exit::OK);
+            }
+        }
+    }
+
+    fn dispatch(&mut self, event: &Event) -> io::Result<Option<u8>> {
+        match event.token {
+            CONTROL => return self.obey(),
+            SIGNALS => {
+                while self.signals.next()?.is_some() {
+                    // From a dying supervisor, or somebody who means this worker: leave in order.
+                    self.close_all();
+                }
+            }
+            ACKS => self.take_acks()?,
+            // Room in the pipe: `flush` comes at the end of every turn.
+            PIPE => {}
+            token if self.door.owns(token) => self.accept(token)?,
+            token => {
+                let key = Key::from_token(token);
+                if let Some(connection) = self.table.get(key) {
+                    connection.wake(event);
+                    self.table.enqueue(key);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn obey(&mut self) -> io::Result<Option<u8>> {
+        loop {
+            match self.channel.receive()? {
+                Received::Nothing => return Ok(None),
+                Received::Message(ToWorker::Drain) => {
+                    self.door.shut();
+                    if self.state == State::Serving {
+                        self.state = State::Draining;
+                    }
+                }
+                Received::Message(ToWorker::Close) => self.close_all(),
+                Received::Message(ToWorker::Abort) => return Ok(Some(exit::OK)),
+                Received::End => {
+                    self.poller.remove(self.channel.as_fd())?;
+                    self.deadline = Some(self.now + ORPHAN_DEADLINE);
+                    self.close_all();
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    fn close_all(&mut self) {
+        self.door.shut();
+        self.state = State::Closing;
+        for key in self.table.keys() {
+            if let Some(connection) = self.table.get(key) {
+                connection.finish_up();
+            }
+            self.table.enqueue(key);
+        }
+    }
+
+    fn take_acks(&mut self) -> io::Result<()> {
+        self.scratch.clear();
+        pipe::read_to(self.acks.as_fd(), &mut self.scratch, 1 << 16)?;
+        let Some(through) = ack::decode(&self.scratch) else { return Ok(()) };
+        let table = &mut self.table;
+        self.outbox.acknowledge(through, |(key, upto)| release(table, key, upto));
+        Ok(())
+    }
+
+    fn accept(&mut self, token: u64) -> io::Result<()> {
+        let mut accepted = false;
+        for _ in 0..self.door.batch() {
+            match self.door.next(token, &self.admission) {
+                Arrival::Connection(stream, peer) => {
+                    self.welcome(stream, peer)?;
+                    accepted = true;
+                }
+                Arrival::Nothing => break,
+                Arrival::Full => {
+                    self.scoreboard.add(Count::AcceptPauses, 1);
+                    return self.door.pause(&self.poller, self.now, false);
+                }
+                Arrival::Exhausted(error) => {
+                    self.scoreboard.add(Count::AcceptPauses, 1);
+                    self.limits.tell_exhausted(&error, self.now);
+                    return self.door.pause(&self.poller, self.now, true);
+                }
+            }
+        }
+        if accepted { self.door.step_back(token, &self.poller) } else { Ok(()) }
+    }
+
+    fn welcome(&mut self, stream: Stream, peer: SocketAddr) -> io::Result<()> {
+        self.connections += 1;
+        let id = ConnectionId { epoch: self.epoch, incarnation: self.incarnation, counter: self.connections };
+        let source = Source::new(self.config.store.format, &peer.to_string(), &id.to_string());
+        let server = &self.config.server;
+        let decoder = Decoder::new(server.framing, server.max_message_size, server.on_oversize);
+        let key = self.table.next_key();
+        self.poller.add(stream.as_fd(), key.token(), Interest::BothEdge)?;
+        self.table.insert(Connection::new(stream, peer, decoder, source));
+        self.table.enqueue(key);
+        self.scoreboard.add(Count::Accepted, 1);
+        Ok(())
+    }
+
+    /// Sends the turn's frame; what waited for room in the outbox goes on in the next turn.
+    fn flush(&mut self) -> io::Result<()> {
+        let table = &mut self.table;
+        self.outbox.flush(|(key, upto)| release(table, key, upto))?;
+        if self.outbox.has_room() {
+            self.blocked.drain(..).for_each(|key| table.enqueue(key));
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        let left = self.state != State::Serving && self.table.len() == 0 && self.outbox.is_empty();
+        left || self.deadline.is_some_and(|at| self.now >= at)
+    }
+
+    fn sleep(&self) -> Duration {
+        if self.table.queued() > 0 {
+            return Duration::ZERO;
+        }
+        let waiting = (!self.waiting.is_empty()).then_some(self.now + WAIT_TICK);
+        let next = [self.timers.next(), self.door.wakes_at(), self.deadline, waiting].into_iter().flatten().min();
+        Duration::from_millis(next.map_or(TICK, |at| at.saturating_sub(self.now).clamp(1, TICK)))
+    }
+}
+
+fn release(table: &mut Table, key: Key, upto: u64) {
+    if let Some(connection) = table.get(key) {
+        connection.release(upto);
+        table.enqueue(key);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

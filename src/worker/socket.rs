@@ -1,0 +1,169 @@
+//! Station 1/7, socket: one turn of a connection: echo what is due, read, decode, within a budget, so that one fast
+//! client cannot starve a thousand slow ones.
+use super::Worker;
+use super::connection::{Connection, Notice, Phase};
+use super::outbox::Outbox;
+use super::table::Key;
+use crate::ipc::scoreboard::Count;
+use crate::store::clock;
+use crate::store::record;
+use crate::store::stamp::Stamp;
+use std::io;
+
+/// Bytes that one connection may read in one turn, but for its last read.
+const TURN_BYTES: usize = 256 << 10;
+/// How long (milliseconds) a lingering close waits for the client's end.
+pub const LINGER: u64 = 1000;
+
+impl Worker {
+    /// Gives every connection of the queue its turn.
+    pub(super) fn pump_all(&mut self) {
+        for _ in 0..self.table.queued() {
+            let Some(key) = self.table.dequeue() else { break };
+            self.pump(key);
+        }
+    }
+
+    fn pump(&mut self, key: Key) {
+        let Some(connection) = self.table.get(key) else { return };
+        let (before, phase) = (connection.held(), connection.phase());
+        let result = self.turn(key);
+        let Some(connection) = self.table.get(key) else { return };
+        self.budget.changed(before, connection.held());
+        if result.is_err() {
+            if connection.is_mid_message() {
+                self.scoreboard.add(Count::Incomplete, 1);
+            }
+            connection.close();
+        }
+        match connection.phase() {
+            Phase::Closed => return self.drop_connection(key),
+            Phase::Lingering if phase != Phase::Lingering => {
+                self.timers.push(self.now + LINGER, key);
+                self.table.enqueue(key);
+            }
+            _ => {}
+        }
+        self.watch_stall(key);
+    }
+
+    fn turn(&mut self, key: Key) -> io::Result<()> {
+        let Some(connection) = self.table.get(key) else { return Ok(()) };
+        if connection.phase() == Phase::Lingering {
+            connection.discard(&mut self.scratch);
+            if connection.wants_reading() {
+                self.table.enqueue(key);
+            }
+            return Ok(());
+        }
+        let echoed = connection.echo()?;
+        self.progress = echoed > 0;
+        self.scoreboard.add(Count::Echoed, echoed as u64);
+        let mut taken = 0;
+        loop {
+            if connection.wants_decoding() {
+                if !self.outbox.has_room() {
+                    self.blocked.push(key);
+                    break;
+                }
+                let stamp = self.stamp.get_or_insert_with(|| Stamp::new(clock::now_micros()));
+                let format = self.config.store.format;
+                let outcome = decode(connection, key, &mut self.outbox, |out, source, n, message| {
+                    record::append(out, format, stamp, source, n, message);
+                });
+                self.scoreboard.add(Count::Messages, outcome.messages);
+                self.scoreboard.add(Count::Bytes, outcome.bytes);
+                if let Some(notice) = outcome.notice {
+                    self.limits.tell(notice, connection.peer, &self.scoreboard, self.now);
+                }
+                continue;
+            }
+            if !connection.wants_reading() || !connection.has_room() {
+                break;
+            }
+            if taken >= TURN_BYTES {
+                self.table.enqueue(key);
+                break;
+            }
+            if !self.budget.may_read(key, self.now) {
+                self.waiting.push(key);
+                break;
+            }
+            taken += connection.read()?;
+        }
+        let Some(connection) = self.table.get(key) else { return Ok(()) };
+        // The end of a connection is seen here when its last echo went out above, or nothing was due at all.
+        connection.echo().map(|_| ())
+    }
+
+    fn watch_stall(&mut self, key: Key) {
+        let Some(timeout) = self.write_timeout else { return };
+        let Some(connection) = self.table.get(key) else { return };
+        match (connection.is_stuck(), connection.stalled_since) {
+            (true, None) => {
+                connection.stalled_since = Some(self.now);
+                self.timers.push(self.now + timeout, key);
+            }
+            (true, Some(_)) if self.progress => connection.stalled_since = Some(self.now),
+            (false, _) => connection.stalled_since = None,
+            _ => {}
+        }
+    }
+
+    fn drop_connection(&mut self, key: Key) {
+        if let Some(connection) = self.table.remove(key) {
+            self.budget.changed(connection.held(), 0);
+            self.budget.release(key);
+            self.admission.leave(self.seat);
+        }
+    }
+
+    /// What is due at `now`: lingering closes that took too long, clients that did not read.
+    pub(super) fn expire(&mut self) {
+        while let Some(key) = self.timers.pop(self.now) {
+            let timeout = self.write_timeout.unwrap_or(u64::MAX);
+            let Some(connection) = self.table.get(key) else { continue };
+            match (connection.phase(), connection.stalled_since) {
+                (Phase::Lingering, _) => self.drop_connection(key),
+                (_, Some(since)) if self.now >= since.saturating_add(timeout) => {
+                    self.scoreboard.add(Count::TimedOut, 1);
+                    self.limits.tell_timeout(connection.peer, self.now);
+                    self.drop_connection(key);
+                }
+                (_, Some(since)) => self.timers.push(since + timeout, key),
+                _ => {}
+            }
+        }
+    }
+}
+
+struct Outcome {
+    messages: u64,
+    bytes: u64,
+    notice: Option<Notice>,
+}
+
+/// Decodes as many messages as the outbox takes.
+fn decode(
+    connection: &mut Connection,
+    key: Key,
+    outbox: &mut Outbox<Key>,
+    append: impl Fn(&mut Vec<u8>, &record::Source, u64, &[u8]),
+) -> Outcome {
+    let mut outcome = Outcome { messages: 0, bytes: 0, notice: None };
+    while outbox.has_room() {
+        match connection.decode() {
+            Ok((body, upto)) => {
+                outcome.messages += 1;
+                outcome.bytes += body.len() as u64;
+                let connection = &*connection;
+                outbox.add(key, upto, |out| append(out, &connection.source, connection.n, connection.bytes(body)));
+            }
+            Err(notice) => {
+                outcome.notice = notice;
+                break;
+            }
+        }
+    }
+    outcome
+}
