@@ -5,7 +5,8 @@
 //! always exists, and never on the instant of a local time, which may not exist or exist twice.
 //!
 //! At a change of the offset: an edge that the clock jumps over is the first instant after the jump; an edge that the
-//! clock shows twice counts twice below a day, and only the first time for whole days.
+//! clock shows twice counts twice below a day, and only the first time for whole days. So a window may be longer than
+//! the interval, by no more than the clock is set back.
 use std::time::Duration;
 
 use chrono::{DateTime, Local, Offset, TimeZone, Utc};

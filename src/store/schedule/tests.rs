@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const ZONES: [Tz; 11] = [
+const ZONES: [Tz; 13] = [
     Tz::UTC,
     Tz::Europe__Berlin,
     Tz::America__New_York,
@@ -19,8 +19,10 @@ const ZONES: [Tz; 11] = [
     Tz::America__St_Johns,
     Tz::Pacific__Kwajalein,
     Tz::Asia__Kathmandu,
+    Tz::Africa__Monrovia,
+    Tz::Antarctica__Troll,
 ];
-const FIRST: i64 = 631_152_000; // 1990
+const FIRST: i64 = 0;
 const LAST: i64 = 2_114_380_800; // 2037
 
 /// About when each zone changed its offset, so that the tests look there.
@@ -32,10 +34,11 @@ static CHANGES: LazyLock<Vec<(Tz, i64)>> = LazyLock::new(|| {
 
 fn any_instant() -> impl Strategy<Value = (Tz, i64)> {
     let anywhere = (prop::sample::select(&ZONES[..]), FIRST..LAST);
-    let near = (any::<prop::sample::Index>(), -2 * DAY..2 * DAY).prop_map(|(index, by)| {
-        let (zone, at) = *index.get(&CHANGES);
-        (zone, at + by)
-    });
+    let near =
+        (any::<prop::sample::Index>(), prop_oneof![-2 * DAY..2 * DAY, -3600..7 * 3600i64]).prop_map(|(index, by)| {
+            let (zone, at) = *index.get(&CHANGES);
+            (zone, at + by)
+        });
     prop_oneof![1 => anywhere, 4 => near]
 }
 
@@ -65,10 +68,25 @@ fn instants(zone: Tz, local: NaiveDateTime, both: bool) -> Vec<i64> {
 }
 
 fn first_shown_after(zone: Tz, gap: NaiveDateTime) -> NaiveDateTime {
-    (1..=26 * 60)
-        .map(|m| gap + TimeDelta::minutes(m))
+    (1..=26 * 3600)
+        .map(|s| gap + TimeDelta::seconds(s))
         .find(|l| zone.from_local_datetime(l) != LocalResult::None)
         .unwrap()
+}
+
+/// The rule for less than a day, read literally: the clock shows a multiple at `at`, or has just jumped over one.
+fn is_edge(zone: Tz, seconds: i64, at: i64) -> bool {
+    let shown = |at| at + offset(&zone, at);
+    shown(at).rem_euclid(seconds) == 0 || shown(at).div_euclid(seconds) > shown(at - 1).div_euclid(seconds)
+}
+
+fn short_window(zone: Tz, now: i64, seconds: i64) -> Result<(), TestCaseError> {
+    let found = tile(zone, now, Duration::from_secs(seconds.unsigned_abs()))?;
+    prop_assert!(is_edge(zone, seconds, found.begin) && is_edge(zone, seconds, found.end), "{:?}", found);
+    prop_assert!(!(found.begin + 1..found.end).any(|at| is_edge(zone, seconds, at)), "{:?}", found);
+    let set_back = offset(&zone, found.begin) - offset(&zone, found.end - 1);
+    prop_assert!(found.end - found.begin <= seconds + set_back, "{:?} {}", found, set_back);
+    Ok(())
 }
 
 fn tile(zone: Tz, now: i64, interval: Duration) -> Result<Window, TestCaseError> {
@@ -83,11 +101,15 @@ fn tile(zone: Tz, now: i64, interval: Duration) -> Result<Window, TestCaseError>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    // PROPTEST_CASES may ask for more.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(600)))]
 
     #[test]
     fn windows_lie_between_the_clocks_edges(
-        (zone, now) in any_instant(), seconds in prop::sample::select(vec![900, 1800, 3600, 7200, 6 * 3600, DAY / 2, DAY, 2 * DAY, 7 * DAY, 30 * DAY]),
+        (zone, now) in any_instant(),
+        seconds in prop::sample::select(vec![
+            675, 900, 1800, 2700, 3600, 7200, 6 * 3600, DAY / 2, DAY, 2 * DAY, 7 * DAY, 30 * DAY,
+        ]),
     ) {
         let found = tile(zone, now, Duration::from_secs(seconds.unsigned_abs()))?;
         let edges = edges(zone, seconds, found.begin, found.end);
@@ -96,16 +118,16 @@ proptest! {
     }
 
     #[test]
-    fn short_windows_tile((zone, now) in any_instant(), seconds in prop::sample::select(vec![1u64, 5, 60, 675, 2700])) {
-        let found = tile(zone, now, Duration::from_secs(seconds))?;
-        prop_assert!(found.end - found.begin <= seconds.cast_signed());
+    fn short_windows_tile((zone, now) in any_instant(), seconds in prop::sample::select(vec![1, 5, 60, 675, 2700])) {
+        short_window(zone, now, seconds)?;
     }
 
     #[test]
     fn a_day_is_a_day_by_the_clock((zone, now) in any_instant()) {
-        let hours = |w: Window| (w.end - w.begin) as f64 / 3600.0;
-        let length = hours(window(now, Duration::from_secs(86_400), &zone));
-        prop_assert!([23.0, 23.5, 24.0, 24.5, 25.0].contains(&length), "{} {}", zone, length);
+        let found = window(now, Duration::from_secs(86_400), &zone);
+        let change = found.end - found.begin - DAY;
+        // Monrovia moved by 44 min 30 s, Troll moves by two hours.
+        prop_assert!([0, 900, 1800, 2670, 3600, 7200].contains(&change.abs()), "{} {}", zone, change);
     }
 }
 
@@ -147,6 +169,27 @@ fn known_hours() {
     assert_eq!(lengths(Tz::Australia__Lord_Howe, "2026-04-05 00:00:00", 3600, 4), [60, 90, 60, 60]);
     assert_eq!(lengths(Tz::Australia__Lord_Howe, "2026-10-04 00:00:00", 3600, 4), [60, 60, 30, 60]);
     assert_eq!(lengths(Tz::Europe__Berlin, "2026-10-25 00:00:00", 2 * 3600, 3), [120, 60, 120]);
+}
+
+#[test]
+fn a_clock_set_back_makes_a_window_longer() {
+    let st_johns = Tz::America__St_Johns;
+    // 02:00 becomes 01:00 before the clock shows 02:15: the next edge is 01:30 once more.
+    assert_eq!(lengths(st_johns, "2011-11-06 00:45:00", 2700, 3), [45, 60, 45]);
+    for seconds in [675, 2700] {
+        short_window(st_johns, 1_320_552_000, seconds).unwrap();
+    }
+    // 00:01 becomes 23:01: midnight is shown twice, and 23:15 follows the first.
+    assert_eq!(lengths(st_johns, "2010-11-06 23:15:00", 2700, 4), [45, 15, 45, 45]);
+    // In the old date's second 23:30 the new day has begun.
+    let midnight = at(st_johns, "2010-11-07 00:00:00");
+    let day = window(midnight + 30 * 60, Duration::from_secs(86_400), &st_johns);
+    assert_eq!(day, Window { begin: midnight, end: midnight + 25 * 3600 });
+    // 02:00 becomes 01:30 before the clock shows 02:00.
+    let lord_howe = at(Tz::Australia__Lord_Howe, "2026-04-05 01:45:00");
+    for seconds in [675, 2700] {
+        short_window(Tz::Australia__Lord_Howe, lord_howe, seconds).unwrap();
+    }
 }
 
 #[test]
