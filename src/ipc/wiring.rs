@@ -121,7 +121,7 @@ pub struct Held {
 
 /// What `role` keeps of all that is open.
 pub fn keep(role: Role, inventory: &[Held]) -> Vec<RawFd> {
-    inventory.iter().filter(|held| keeps(role, held.what).includes(held.own)).map(|held| held.fd).collect()
+    inventory.iter().filter(|held| keeps(role, held.what).includes(held)).map(|held| held.fd).collect()
 }
 
 /// The table's answer for one cell.
