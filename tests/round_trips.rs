@@ -121,7 +121,7 @@ fn the_store_agrees_with_verify_and_cat() {
     daemon.stop();
     let store = daemon.store();
     let run = |arguments: &[&str]| {
-        let mut command = support::daemon::command(arguments, false);
+        let mut command = support::daemon::command(arguments);
         command.arg("--directory").arg(&store);
         support::daemon::run(daemon.home(), command)
     };

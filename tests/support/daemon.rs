@@ -19,12 +19,11 @@ pub struct Setup {
     table: Table,
     environment: Vec<(String, String)>,
     fixed_address: bool,
-    as_root: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { table: Table::new(), environment: Vec::new(), fixed_address: false, as_root: false }.set("server.workers", 2)
+        Self { table: Table::new(), environment: Vec::new(), fixed_address: false }.set("server.workers", 2)
     }
 }
 
@@ -45,12 +44,6 @@ impl Setup {
 
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Does not become the unprivileged user: for the tests of the user switch.
-    pub fn as_root(mut self) -> Self {
-        self.as_root = true;
         self
     }
 
@@ -133,7 +126,7 @@ impl Daemon {
         self.write_config();
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         home::give_away(&self.log_path());
-        let mut command = command(&["run", "--config"], self.setup.as_root);
+        let mut command = command(&["run", "--config"]);
         command.arg(self.config_path()).env("NOTIFY_SOCKET", self.home.join("notify"));
         command.envs(self.setup.environment.iter().cloned()).current_dir(self.home.path());
         self.messages.clear();
@@ -308,11 +301,11 @@ impl Drop for Daemon {
     }
 }
 
-/// `echostored ARGUMENTS`, as the unprivileged user unless `as_root`.
-pub fn command(arguments: &[&str], as_root: bool) -> Command {
+/// `echostored ARGUMENTS`, as the unprivileged user.
+pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(home::binary());
     command.args(arguments);
-    if let Some((uid, gid)) = home::user().filter(|_| !as_root) {
+    if let Some((uid, gid)) = home::user() {
         // Clears the supplementary groups, too.
         command.uid(uid).gid(gid);
     }
