@@ -6,10 +6,7 @@ use std::process::Command;
 
 use echostored::config::{self, ConfigError};
 
-const GOLDEN: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/tests/golden/config-errors.txt"
-);
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/config-errors.txt");
 
 struct Case {
     title: String,
@@ -21,11 +18,7 @@ fn cases(text: &str) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     for line in text.lines() {
         if let Some(title) = line.strip_prefix("--- ") {
-            cases.push(Case {
-                title: title.to_owned(),
-                input: String::new(),
-                message: String::new(),
-            });
+            cases.push(Case { title: title.to_owned(), input: String::new(), message: String::new() });
         } else if let Some(case) = cases.last_mut() {
             match line.strip_prefix(">>> ") {
                 Some(message) => case.message = message.to_owned(),
@@ -51,9 +44,7 @@ fn every_bad_configuration_has_its_message() {
     assert!(cases.len() >= 80, "{} cases", cases.len());
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         let head = &text[..text.find("\n--- ").unwrap() + 1];
-        let body = cases
-            .iter()
-            .map(|c| format!("--- {}\n{}>>> {}\n", c.title, c.input, message(&c.input)));
+        let body = cases.iter().map(|c| format!("--- {}\n{}>>> {}\n", c.title, c.input, message(&c.input)));
         fs::write(GOLDEN, format!("{head}{}", body.collect::<String>())).unwrap();
         return;
     }
@@ -69,10 +60,7 @@ fn control_characters_of_the_file_never_reach_the_terminal() {
             "[log]\nlevel = \"a\\u001b[2J\"\n",
             "c.toml:2:9: log.level: invalid value \"a\\u001b[2J\": expected one of \"error\", \"warn\", \"notice\", \"info\", \"debug\"",
         ),
-        (
-            "[log]\n\"\\u001b[2J\" = 1\n",
-            "c.toml:2:1: log.\"\\u{1b}[2J\": unknown key: [log] may hold level",
-        ),
+        ("[log]\n\"\\u001b[2J\" = 1\n", "c.toml:2:1: log.\"\\u{1b}[2J\": unknown key: [log] may hold level"),
         (
             "[store]\ndirectory = \"a\\u0000b\"\n",
             "c.toml:2:13: store.directory: invalid value \"a\\u0000b\" (a path cannot hold NUL): expected the path of a directory, \
@@ -88,11 +76,7 @@ fn control_characters_of_the_file_never_reach_the_terminal() {
             format!("[{c}]\n"),
             format!("[log]\n\"{c}\" = 1\n"),
         ] {
-            assert!(
-                !message(&input).contains(char::is_control),
-                "{input:?}: {:?}",
-                message(&input)
-            );
+            assert!(!message(&input).contains(char::is_control), "{input:?}: {:?}", message(&input));
         }
     }
 }
@@ -108,31 +92,16 @@ fn a_file_that_cannot_be_read_is_named_with_the_remedy() {
     let remedy = "give another with --config FILE";
 
     let missing = at("missing.toml");
-    let expected = format!(
-        "cannot read configuration {}: No such file or directory; {remedy}",
-        missing.display()
-    );
+    let expected = format!("cannot read configuration {}: No such file or directory; {remedy}", missing.display());
     assert_eq!(load_error(&missing).to_string(), expected);
 
-    let expected = format!(
-        "cannot read configuration {}: is a directory; {remedy}",
-        directory.path().display()
-    );
+    let expected = format!("cannot read configuration {}: is a directory; {remedy}", directory.path().display());
     assert_eq!(load_error(directory.path()).to_string(), expected);
 
     // Neither may this wait for somebody to write into the FIFO, nor read /dev/zero for ever.
-    assert!(
-        Command::new("mkfifo")
-            .arg(at("fifo"))
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("mkfifo").arg(at("fifo")).status().unwrap().success());
     for special in [at("fifo"), "/dev/zero".into()] {
-        let expected = format!(
-            "cannot read configuration {}: not a regular file; {remedy}",
-            special.display()
-        );
+        let expected = format!("cannot read configuration {}: not a regular file; {remedy}", special.display());
         assert_eq!(load_error(&special).to_string(), expected);
     }
 
@@ -140,18 +109,12 @@ fn a_file_that_cannot_be_read_is_named_with_the_remedy() {
     fs::write(&large, "#".repeat(1 << 20)).unwrap();
     assert!(config::load(&large).is_ok(), "1 MiB is allowed");
     fs::write(&large, "#".repeat((1 << 20) + 1)).unwrap();
-    let expected = format!(
-        "cannot read configuration {}: larger than 1MiB; {remedy}",
-        large.display()
-    );
+    let expected = format!("cannot read configuration {}: larger than 1MiB; {remedy}", large.display());
     assert_eq!(load_error(&large).to_string(), expected);
 
     let latin = at("latin.toml");
     fs::write(&latin, b"[store]\nprefix = \"m\xfcll\"\n").unwrap();
-    let expected = format!(
-        "{}:2:12: not UTF-8: byte 0xfc; TOML is UTF-8 throughout",
-        latin.display()
-    );
+    let expected = format!("{}:2:12: not UTF-8: byte 0xfc; TOML is UTF-8 throughout", latin.display());
     assert_eq!(load_error(&latin).to_string(), expected);
 }
 
@@ -164,9 +127,7 @@ fn a_file_that_everyone_may_write_is_a_warning() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let warnings = config::load(&path).unwrap().warnings;
         let shown = path.display();
-        let expected = format!(
-            "{shown}: everyone may write to this configuration (mode 0666): chmod o-w {shown}"
-        );
+        let expected = format!("{shown}: everyone may write to this configuration (mode 0666): chmod o-w {shown}");
         assert_eq!(warnings, if warns { vec![expected] } else { vec![] });
     }
 }
@@ -177,35 +138,21 @@ fn check_says_it_with_exit_code_78() {
     let check = |text: &str, more: &[&str]| {
         fs::write(directory.path().join("c.toml"), text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_echostored"));
-        let out = command
-            .current_dir(directory.path())
-            .args(["check", "--config", "c.toml"])
-            .args(more)
-            .output()
-            .unwrap();
-        (
-            out.status.code(),
-            String::from_utf8(out.stdout).unwrap(),
-            String::from_utf8(out.stderr).unwrap(),
-        )
+        let out =
+            command.current_dir(directory.path()).args(["check", "--config", "c.toml"]).args(more).output().unwrap();
+        (out.status.code(), String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap())
     };
     let bad = "[server]\nworkers = \"many\"\n";
     let message = "server.workers: invalid value \"many\": expected \"auto\" or a whole number from 1 to 64\n";
     for more in [&[][..], &["--print"]] {
         let (code, stdout, stderr) = check(bad, more);
         assert_eq!((code, stdout.as_str()), (Some(78), ""));
-        assert!(
-            stderr.ends_with(&format!("c.toml:2:11: {message}")),
-            "{stderr}"
-        );
+        assert!(stderr.ends_with(&format!("c.toml:2:11: {message}")), "{stderr}");
     }
     let (code, stdout, stderr) = check("", &[]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     assert!(stdout.ends_with("c.toml: ok\n"), "{stdout}");
     let (code, stdout, stderr) = check("[server]\nworkers = 7\n", &["--print"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
-    assert!(
-        stdout.contains("\nworkers = 7\n") && stdout.contains("\n[log]\nlevel = \"info\"\n"),
-        "{stdout}"
-    );
+    assert!(stdout.contains("\nworkers = 7\n") && stdout.contains("\n[log]\nlevel = \"info\"\n"), "{stdout}");
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use echostored::config::{
-    self, Choice, Config, Daemon, Echo, Format, Framing, KEYS, Level, Limits, Log, OnOversize,
-    Rotate, Server, Store, TABLES, Timezone, Workers,
+    self, Choice, Config, Daemon, Echo, Format, Framing, KEYS, Level, Limits, Log, OnOversize, Rotate, Server, Store,
+    TABLES, Timezone, Workers,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -15,30 +15,18 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 fn parse(text: &str) -> Config {
-    config::parse(text, Path::new("c.toml"), Path::new("/work/here"))
-        .unwrap_or_else(|e| panic!("{e}\n{text}"))
+    config::parse(text, Path::new("c.toml"), Path::new("/work/here")).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
 fn shipped(name: &str) -> String {
-    fs::read_to_string(
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("config")
-            .join(name),
-    )
-    .expect("a shipped file")
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)).expect("a shipped file")
 }
 
 #[test]
 fn an_empty_file_is_the_default() {
     assert_eq!(parse(""), Config::default());
-    assert_eq!(
-        parse("[server]\n[limits]\n[store]\n[rotate]\n[daemon]\n[log]\n"),
-        Config::default()
-    );
-    assert_eq!(
-        parse("\u{feff}# a comment, after a byte order mark\r\n[log]\r\n"),
-        Config::default()
-    );
+    assert_eq!(parse("[server]\n[limits]\n[store]\n[rotate]\n[daemon]\n[log]\n"), Config::default());
+    assert_eq!(parse("\u{feff}# a comment, after a byte order mark\r\n[log]\r\n"), Config::default());
 }
 
 #[test]
@@ -47,16 +35,9 @@ fn the_table_of_keys_holds_the_defaults() {
     for key in KEYS {
         assert!(TABLES.contains(&key.table), "{}", key.dotted());
         assert!(seen.insert(key.dotted()), "{} twice", key.dotted());
-        assert!(
-            !key.doc.is_empty() && !key.doc.ends_with('.') && !key.allowed.is_empty(),
-            "{}",
-            key.dotted()
-        );
+        assert!(!key.doc.is_empty() && !key.doc.ends_with('.') && !key.allowed.is_empty(), "{}", key.dotted());
         assert_eq!(
-            parse(&format!(
-                "[{}]\n{} = {}\n",
-                key.table, key.name, key.default
-            )),
+            parse(&format!("[{}]\n{} = {}\n", key.table, key.name, key.default)),
             Config::default(),
             "{}",
             key.dotted()
@@ -69,10 +50,7 @@ fn the_table_of_keys_holds_the_defaults() {
 fn active(text: &str) -> Vec<(String, String, String)> {
     let mut table = String::new();
     let mut keys = Vec::new();
-    for line in text
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         if let Some((name, value)) = line.split_once(" = ") {
             keys.push((table.clone(), name.to_owned(), value.to_owned()));
         } else {
@@ -86,16 +64,8 @@ fn active(text: &str) -> Vec<(String, String, String)> {
 fn the_shipped_file_spells_out_every_default() {
     let text = shipped("echostored.toml");
     assert_eq!(parse(&text), Config::default());
-    let keys: Vec<_> = KEYS
-        .iter()
-        .map(|key| {
-            (
-                key.table.to_owned(),
-                key.name.to_owned(),
-                key.default.to_owned(),
-            )
-        })
-        .collect();
+    let keys: Vec<_> =
+        KEYS.iter().map(|key| (key.table.to_owned(), key.name.to_owned(), key.default.to_owned())).collect();
     assert_eq!(active(&text), keys);
 }
 
@@ -103,11 +73,7 @@ fn the_shipped_file_spells_out_every_default() {
 fn every_key_of_the_shipped_file_has_its_comment() {
     let text = shipped("echostored.toml");
     let lines: Vec<&str> = text.lines().collect();
-    for (n, line) in lines
-        .iter()
-        .enumerate()
-        .filter(|(_, line)| line.contains(" = ") && !line.starts_with('#'))
-    {
+    for (n, line) in lines.iter().enumerate().filter(|(_, line)| line.contains(" = ") && !line.starts_with('#')) {
         assert!(lines[n - 1].starts_with("# "), "no comment above {line}");
     }
 }
@@ -115,18 +81,9 @@ fn every_key_of_the_shipped_file_has_its_comment() {
 #[test]
 fn the_development_file_needs_no_root() {
     let config = parse(&shipped("dev.toml"));
-    assert_eq!(
-        config.server.listen,
-        ["127.0.0.1:7007", "[::1]:7007"].map(|a| a.parse::<SocketAddr>().unwrap())
-    );
-    assert_eq!(
-        config.store.directory,
-        Path::new("/work/here/var/echostored")
-    );
-    for path in [
-        &config.daemon.pid_file,
-        config.daemon.log_file.as_ref().unwrap(),
-    ] {
+    assert_eq!(config.server.listen, ["127.0.0.1:7007", "[::1]:7007"].map(|a| a.parse::<SocketAddr>().unwrap()));
+    assert_eq!(config.store.directory, Path::new("/work/here/var/echostored"));
+    for path in [&config.daemon.pid_file, config.daemon.log_file.as_ref().unwrap()] {
         assert!(path.starts_with("/work/here/var"), "{}", path.display());
     }
 }
@@ -143,10 +100,7 @@ fn every_key_is_read() {
     );
     let expected = Config {
         server: Server {
-            listen: vec![
-                "0.0.0.0:0".parse().unwrap(),
-                "[fe80::1%2]:9".parse().unwrap(),
-            ],
+            listen: vec!["0.0.0.0:0".parse().unwrap(), "[fe80::1%2]:9".parse().unwrap()],
             workers: Workers::Count(64),
             framing: Framing::OctetCounted,
             echo: Echo::Synced,
@@ -156,10 +110,7 @@ fn every_key_is_read() {
             reload_timeout: Some(Duration::from_secs(14 * 86_400)),
             keepalive: None,
         },
-        limits: Limits {
-            max_connections: None,
-            write_timeout: Some(Duration::from_millis(10)),
-        },
+        limits: Limits { max_connections: None, write_timeout: Some(Duration::from_millis(10)) },
         store: Store {
             directory: PathBuf::from("/work/here/../a/b"),
             prefix: "a.B_c-9".to_owned(),
@@ -167,37 +118,24 @@ fn every_key_is_read() {
             file_mode: 0o660,
             sync_interval: None,
         },
-        rotate: Rotate {
-            max_size: Some(4096),
-            interval: Some(Duration::from_secs(5400)),
-            timezone: Timezone::Local,
-        },
+        rotate: Rotate { max_size: Some(4096), interval: Some(Duration::from_secs(5400)), timezone: Timezone::Local },
         daemon: Daemon {
             pid_file: PathBuf::from("/work/here/p"),
             user: Some("u".to_owned()),
             group: Some("99".to_owned()),
             log_file: Some(PathBuf::from("/l")),
         },
-        log: Log {
-            level: Level::Debug,
-        },
+        log: Log { level: Level::Debug },
     };
     assert_eq!(config, expected);
 }
 
 #[test]
 fn dotted_keys_and_inline_tables_are_read() {
-    let dotted = parse(
-        "server.workers = 2\nlimits = { max-connections = 0 }\nrotate.interval = '0'\nrotate.max-size = 0\n",
-    );
-    assert_eq!(
-        (dotted.server.workers, dotted.limits.max_connections),
-        (Workers::Count(2), None)
-    );
-    assert_eq!(
-        (dotted.rotate.interval, dotted.rotate.max_size),
-        (None, None)
-    );
+    let dotted =
+        parse("server.workers = 2\nlimits = { max-connections = 0 }\nrotate.interval = '0'\nrotate.max-size = 0\n");
+    assert_eq!((dotted.server.workers, dotted.limits.max_connections), (Workers::Count(2), None));
+    assert_eq!((dotted.rotate.interval, dotted.rotate.max_size), (None, None));
 }
 
 #[test]
@@ -205,25 +143,17 @@ fn relative_paths_start_from_the_directory_that_is_given() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("c.toml");
     fs::write(&path, "[store]\ndirectory = 'd'\n").unwrap();
-    let given = config::load_from(&path, Path::new("/elsewhere"))
-        .unwrap()
-        .config;
+    let given = config::load_from(&path, Path::new("/elsewhere")).unwrap().config;
     assert_eq!(given.store.directory, Path::new("/elsewhere/d"));
     let now = config::load(&path).unwrap().config;
-    assert_eq!(
-        now.store.directory,
-        std::env::current_dir().unwrap().join("d")
-    );
+    assert_eq!(now.store.directory, std::env::current_dir().unwrap().join("d"));
 }
 
 #[test]
 fn names_go_both_ways() {
     fn each<T: Choice + std::fmt::Debug>(key: &str) {
         let row = KEYS.iter().find(|row| row.dotted() == key).unwrap();
-        let names: Vec<String> = T::NAMES
-            .iter()
-            .map(|(name, _)| format!("\"{name}\""))
-            .collect();
+        let names: Vec<String> = T::NAMES.iter().map(|(name, _)| format!("\"{name}\"")).collect();
         assert_eq!(row.allowed, format!("one of {}", names.join(", ")));
         for (name, value) in T::NAMES {
             assert_eq!((T::from_name(name), value.name()), (Some(*value), *name));
@@ -247,11 +177,8 @@ fn any_choice<T: Choice + std::fmt::Debug>() -> impl Strategy<Value = T> {
 }
 
 fn any_path() -> impl Strategy<Value = PathBuf> {
-    vec(
-        "[^/\u{0}]{1,8}".prop_filter("no dots", |part| !matches!(part.as_str(), "." | "..")),
-        1..4,
-    )
-    .prop_map(|parts| PathBuf::from(format!("/{}", parts.join("/"))))
+    vec("[^/\u{0}]{1,8}".prop_filter("no dots", |part| !matches!(part.as_str(), "." | "..")), 1..4)
+        .prop_map(|parts| PathBuf::from(format!("/{}", parts.join("/"))))
 }
 
 fn any_server() -> impl Strategy<Value = Server> {
@@ -259,19 +186,8 @@ fn any_server() -> impl Strategy<Value = Server> {
     let listen = proptest::collection::hash_set(any::<SocketAddr>(), 1..=64)
         .prop_map(|set| set.into_iter().map(plain).collect());
     (
-        (
-            listen,
-            workers,
-            any_choice(),
-            any_choice(),
-            1usize..=16 << 20,
-        ),
-        (
-            any_choice(),
-            time(0, 31_622_400_000),
-            option::of(time(1, 31_622_400_000)),
-            option::of(1u64..=32_767),
-        ),
+        (listen, workers, any_choice(), any_choice(), 1usize..=16 << 20),
+        (any_choice(), time(0, 31_622_400_000), option::of(time(1, 31_622_400_000)), option::of(1u64..=32_767)),
     )
         .prop_map(
             |(
@@ -303,52 +219,34 @@ fn plain(address: SocketAddr) -> SocketAddr {
 }
 
 fn any_store() -> impl Strategy<Value = Store> {
-    let prefix =
-        "[A-Za-z0-9_][A-Za-z0-9._-]{0,63}".prop_filter("reserved", |prefix| prefix != "current");
+    let prefix = "[A-Za-z0-9_][A-Za-z0-9._-]{0,63}".prop_filter("reserved", |prefix| prefix != "current");
     let mode = select(&[0o600, 0o640, 0o644, 0o660, 0o664, 0o620][..]);
-    (
-        any_path(),
-        prefix,
-        any_choice(),
-        mode,
-        option::of(time(10, 86_400_000)),
-    )
-        .prop_map(|(directory, prefix, format, file_mode, sync)| Store {
+    (any_path(), prefix, any_choice(), mode, option::of(time(10, 86_400_000))).prop_map(
+        |(directory, prefix, format, file_mode, sync)| Store {
             directory,
             prefix,
             format,
             file_mode,
             sync_interval: sync,
-        })
+        },
+    )
 }
 
 fn any_rotate() -> impl Strategy<Value = Rotate> {
-    let seconds = prop_oneof![
-        (1u64..=366).prop_map(|days| days * 86_400),
-        select(&[1u64, 2, 90, 3600, 5400, 43_200][..])
-    ];
-    (
-        option::of(4096u64..),
-        option::of(seconds.prop_map(Duration::from_secs)),
-        any_choice(),
-    )
-        .prop_map(|(max_size, interval, timezone)| Rotate {
-            max_size,
-            interval,
-            timezone,
-        })
+    let seconds =
+        prop_oneof![(1u64..=366).prop_map(|days| days * 86_400), select(&[1u64, 2, 90, 3600, 5400, 43_200][..])];
+    (option::of(4096u64..), option::of(seconds.prop_map(Duration::from_secs)), any_choice())
+        .prop_map(|(max_size, interval, timezone)| Rotate { max_size, interval, timezone })
 }
 
 fn any_daemon() -> impl Strategy<Value = Daemon> {
     let account = || option::of("[^\\s:/\\p{C}]{1,32}");
-    (any_path(), account(), account(), option::of(any_path())).prop_map(
-        |(pid_file, user, group, log_file)| Daemon {
-            pid_file,
-            user,
-            group,
-            log_file,
-        },
-    )
+    (any_path(), account(), account(), option::of(any_path())).prop_map(|(pid_file, user, group, log_file)| Daemon {
+        pid_file,
+        user,
+        group,
+        log_file,
+    })
 }
 
 prop_compose! {

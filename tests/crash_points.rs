@@ -17,9 +17,16 @@ use support::home::Home;
 use support::load::{Load, Shape};
 use support::{DEADLINE, wait_until};
 
-const WRITER: [&str; 6] = ["after-intent", "partial-write", "after-write", "after-commit", "half-consume", "before-ack"];
-const ROTATION: [&str; 6] =
-    ["rotate-created", "rotate-synced", "rotate-linked", "rotate-swapped", "rotate-published", "rotate-before-old-sync"];
+const WRITER: [&str; 6] =
+    ["after-intent", "partial-write", "after-write", "after-commit", "half-consume", "before-ack"];
+const ROTATION: [&str; 6] = [
+    "rotate-created",
+    "rotate-synced",
+    "rotate-linked",
+    "rotate-swapped",
+    "rotate-published",
+    "rotate-before-old-sync",
+];
 const RECOVERY: [&str; 4] = ["recover-created", "recover-swapped", "recover-torn-copied", "recover-cut"];
 const KILLED: Expect = Expect { max_size: None, empty_files: true };
 

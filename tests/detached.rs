@@ -37,7 +37,8 @@ impl Detached {
                 continue;
             }
             assert_eq!(ended.code, 0, "{ended:?}");
-            let text = std::fs::read_to_string(Self::pid_file(&home)).expect("the pid file is there when the command returns");
+            let text =
+                std::fs::read_to_string(Self::pid_file(&home)).expect("the pid file is there when the command returns");
             let pid = text.trim().parse().expect("a pid");
             return Self { home, address, pid };
         }
@@ -54,7 +55,8 @@ impl Detached {
 
     fn serve_and_stop(&self) {
         // The command has returned, so it serves: no second try.
-        let client = Client::connect(self.address, Framing::Line, Messages::generated(Framing::Line, 20, 100)).expect("it serves");
+        let client = Client::connect(self.address, Framing::Line, Messages::generated(Framing::Line, 20, 100))
+            .expect("it serves");
         let histories = serve(vec![client.quota(20).half_close()]);
         self.stop();
         checker::check(&self.home.join("store"), Format::Text, &histories, Expect::default());
@@ -91,9 +93,21 @@ fn detach(config: &Path) -> Command {
 fn it_serves_when_the_command_returns() {
     let (home, setup) = prepared();
     let daemon = Detached::start(home, setup, detach);
-    assert_eq!(processes::title(daemon.pid).as_deref(), Some("echostored: supervisor"), "the pid file names the supervisor");
-    assert_ne!(processes::status(daemon.pid, "NSsid"), processes::status(std::process::id().cast_signed(), "NSsid"), "a session of its own");
-    assert_eq!(std::fs::read_link(format!("/proc/{}/cwd", daemon.pid)).unwrap(), Path::new("/"), "it holds no directory");
+    assert_eq!(
+        processes::title(daemon.pid).as_deref(),
+        Some("echostored: supervisor"),
+        "the pid file names the supervisor"
+    );
+    assert_ne!(
+        processes::status(daemon.pid, "NSsid"),
+        processes::status(std::process::id().cast_signed(), "NSsid"),
+        "a session of its own"
+    );
+    assert_eq!(
+        std::fs::read_link(format!("/proc/{}/cwd", daemon.pid)).unwrap(),
+        Path::new("/"),
+        "it holds no directory"
+    );
     // Input and output lead nowhere, errors into the log file.
     let descriptors = processes::descriptors(daemon.pid);
     let log = daemon.home.join("daemon.log").display().to_string();
@@ -108,7 +122,8 @@ fn the_pid_file_is_locked() {
     let (home, setup) = prepared();
     let daemon = Detached::start(home, setup.clone(), detach);
     let other = Home::new();
-    let same = setup.listen(&[free_address()]).set("daemon.pid-file", Detached::pid_file(&daemon.home).display().to_string());
+    let same =
+        setup.listen(&[free_address()]).set("daemon.pid-file", Detached::pid_file(&daemon.home).display().to_string());
     let ended = run(&other, detach(&other.write("echostored.toml", &same.text(&other))));
     assert_eq!(ended.code, 75, "{ended:?}");
     assert!(ended.stderr.contains(&daemon.pid.to_string()), "{ended:?}");
@@ -119,7 +134,10 @@ fn the_pid_file_is_locked() {
 #[test]
 fn relative_paths_are_those_of_the_start() {
     let (home, setup) = prepared();
-    let setup = setup.set("store.directory", "store").set("daemon.pid-file", "run/echostored.pid").set("daemon.log-file", "daemon.log");
+    let setup = setup
+        .set("store.directory", "store")
+        .set("daemon.pid-file", "run/echostored.pid")
+        .set("daemon.log-file", "daemon.log");
     let directory = home.path().to_owned();
     let daemon = Detached::start(home, setup, |_| {
         let mut command = command(&["run", "--daemon", "--config", "echostored.toml"]);
@@ -158,7 +176,8 @@ fn an_error_comes_back_with_its_code() {
 /// What `id OPTION nobody` prints, as numbers.
 fn id(option: &str) -> Vec<String> {
     let output = Command::new("id").args([option, "nobody"]).output().expect("id is installed");
-    let mut numbers: Vec<String> = String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect();
+    let mut numbers: Vec<String> =
+        String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect();
     numbers.sort();
     numbers
 }
@@ -175,7 +194,11 @@ fn it_becomes_the_user_with_its_groups_only() {
     // Root's own supplementary groups, some more than usual, must all be gone afterwards.
     let daemon = Detached::start(home, setup.set("daemon.user", "nobody"), |config| {
         let mut command = Command::new("setpriv");
-        command.args(["--groups", "0,4,24"]).arg(support::home::binary()).args(["run", "--daemon", "--config"]).arg(config);
+        command
+            .args(["--groups", "0,4,24"])
+            .arg(support::home::binary())
+            .args(["run", "--daemon", "--config"])
+            .arg(config);
         command
     });
     for pid in processes::family(daemon.pid) {

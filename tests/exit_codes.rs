@@ -61,7 +61,10 @@ fn usage_is_2() {
 #[test]
 fn a_configuration_error_is_78() {
     let home = Home::new();
-    let ended = run_with(&home, &Setup::default().listen(&[free_address()]).set("store.format", "raw").set("server.framing", "nul"));
+    let ended = run_with(
+        &home,
+        &Setup::default().listen(&[free_address()]).set("store.format", "raw").set("server.framing", "nul"),
+    );
     says(&ended, 78, &["raw", "line"]);
     assert!(!home.join("store").exists(), "nothing is made for a bad configuration");
     says(&run_with(&home, &Setup::default().set("rotate.interval", "7h")), 78, &["interval"]);
@@ -73,7 +76,11 @@ fn an_address_in_use_is_69() {
     let address = taken.local_addr().unwrap();
     says(&run_with(&Home::new(), &Setup::default().listen(&[address])), 69, &[&address.to_string()]);
     // An address that this machine does not have (RFC 5737).
-    says(&run_with(&Home::new(), &Setup::default().listen(&["192.0.2.1:7007".parse().unwrap()])), 69, &["192.0.2.1:7007"]);
+    says(
+        &run_with(&Home::new(), &Setup::default().listen(&["192.0.2.1:7007".parse().unwrap()])),
+        69,
+        &["192.0.2.1:7007"],
+    );
 }
 
 #[test]

@@ -45,7 +45,8 @@ fn log_path(directory: &Path, sequence: u64) -> std::path::PathBuf {
 
 fn write_file(home: &Home, sequence: u64, history: &History, records: &[(u64, &str)]) {
     use std::os::unix::fs::PermissionsExt;
-    let line = |(n, message): &(u64, &str)| format!("2026-11-22T08:42:00.123456Z {} 01JD9Z0Q4X-{n} {message}\n", history.peer);
+    let line =
+        |(n, message): &(u64, &str)| format!("2026-11-22T08:42:00.123456Z {} 01JD9Z0Q4X-{n} {message}\n", history.peer);
     let path = log_path(home.path(), sequence);
     std::fs::write(&path, records.iter().map(line).collect::<String>()).unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
@@ -54,7 +55,8 @@ fn write_file(home: &Home, sequence: u64, history: &History, records: &[(u64, &s
 /// Whether the checker accepts, with its complaint if not.
 fn verdict(home: &Home, history: &History) -> Result<usize, String> {
     let histories = [history.clone()];
-    let result = catch_unwind(AssertUnwindSafe(|| checker::check(home.path(), Format::Text, &histories, Expect::default())));
+    let result =
+        catch_unwind(AssertUnwindSafe(|| checker::check(home.path(), Format::Text, &histories, Expect::default())));
     let text = |panic: Box<dyn std::any::Any + Send>| match panic.downcast_ref::<&str>() {
         Some(text) => (*text).to_owned(),
         None => panic.downcast_ref::<String>().cloned().unwrap_or_default(),
@@ -123,10 +125,18 @@ fn the_checker_finds_damaged_files() {
 
 #[test]
 fn a_client_finds_a_foreign_byte() {
-    for answer in [|bytes: &[u8]| bytes.to_ascii_uppercase(), |bytes: &[u8]| [bytes, b"more"].concat(), |bytes: &[u8]| bytes[1..].to_vec()] {
-        let client = Client::connect(stand_in(answer), Framing::Line, Messages::listed(Framing::Line, &[b"one", b"two"])).unwrap();
+    for answer in [
+        |bytes: &[u8]| bytes.to_ascii_uppercase(),
+        |bytes: &[u8]| [bytes, b"more"].concat(),
+        |bytes: &[u8]| bytes[1..].to_vec(),
+    ] {
+        let client =
+            Client::connect(stand_in(answer), Framing::Line, Messages::listed(Framing::Line, &[b"one", b"two"]))
+                .unwrap();
         let mut clients = vec![client];
-        let driven = catch_unwind(AssertUnwindSafe(|| drive(&mut clients, "an echo", |clients| clients[0].history.echoed_bytes > 6)));
+        let driven = catch_unwind(AssertUnwindSafe(|| {
+            drive(&mut clients, "an echo", |clients| clients[0].history.echoed_bytes > 6)
+        }));
         assert!(driven.is_err(), "a broken echo was not noticed");
     }
 }
@@ -158,7 +168,12 @@ fn records_are_read_strictly() {
     assert_eq!(read(r#""message":"a\u0000é"}"#), Ok("a\0é".into()));
     assert_eq!(read(r#""message_base64":"/w=="}"#), Ok(vec![0xff]));
     assert!(read(r#""message_base64":"YQ=="}"#).is_err(), "base64 for text");
-    for wrong in ["x", "2026-11-22T08:42:00.123456Z 1.2.3.4:5 A-0 m", "2026-11-22 1.2.3.4:5 A-1 m", "2026-11-22T08:42:00.123456Z 1.2.3.4 A-1 m"] {
+    for wrong in [
+        "x",
+        "2026-11-22T08:42:00.123456Z 1.2.3.4:5 A-0 m",
+        "2026-11-22 1.2.3.4:5 A-1 m",
+        "2026-11-22T08:42:00.123456Z 1.2.3.4 A-1 m",
+    ] {
         assert!(parse(Format::Text, wrong.as_bytes()).is_err(), "{wrong:?}");
     }
 }

@@ -34,7 +34,9 @@ fn kill_writer(daemon: &mut Daemon) -> Duration {
 fn kill_worker(daemon: &mut Daemon, chance: &mut Chance) -> Duration {
     let workers = daemon.workers();
     let victim = workers[usize::try_from(chance.below(workers.len() as u64)).unwrap()];
-    kill_one(daemon, "worker", victim, |daemon| daemon.workers().iter().filter(|pid| **pid != victim).count() == workers.len())
+    kill_one(daemon, "worker", victim, |daemon| {
+        daemon.workers().iter().filter(|pid| **pid != victim).count() == workers.len()
+    })
 }
 
 /// The moment of the next kill: part of the fault, not a wait for anything.
@@ -52,7 +54,8 @@ fn finish(mut daemon: Daemon, load: Load) -> Vec<History> {
     daemon.stop();
     let expect = Expect { empty_files: true, ..Expect::default() };
     let report = checker::check(&daemon.store(), Format::Text, &histories, expect);
-    let (sent, echoed): (usize, usize) = histories.iter().fold((0, 0), |(a, b), history| (a + history.sent, b + history.echoed));
+    let (sent, echoed): (usize, usize) =
+        histories.iter().fold((0, 0), |(a, b), history| (a + history.sent, b + history.echoed));
     let (connections, files) = (histories.len(), report.files.len());
     println!("{sent} sent, {echoed} echoed, {} stored; {connections} connections, {files} files", report.records);
     histories

@@ -14,7 +14,10 @@ const STATIONS: [&str; 7] = ["socket", "frame", "record", "pipe", "file", "ack",
 
 /// How high a room stands; `None`: not in the plan.
 fn height(room: &str) -> Option<u8> {
-    [(&TOP as &[&str], 3), (&ROLES, 2), (&["tools"], 2), (&MIDDLE, 1), (&BOTTOM, 0)].iter().find(|(rooms, _)| rooms.contains(&room)).map(|(_, height)| *height)
+    [(&TOP as &[&str], 3), (&ROLES, 2), (&["tools"], 2), (&MIDDLE, 1), (&BOTTOM, 0)]
+        .iter()
+        .find(|(rooms, _)| rooms.contains(&room))
+        .map(|(_, height)| *height)
 }
 
 /// The source without comments and without what stands between quotes, up to its own tests.
@@ -119,7 +122,9 @@ fn tree<'a>(mut prefix: Vec<String>, mut rest: &'a str, found: &mut Vec<Vec<Stri
     }
     found.push(prefix);
     // `as name` belongs to the tree.
-    rest.trim_start().strip_prefix("as ").map_or(rest, |more| more.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_'))
+    rest.trim_start()
+        .strip_prefix("as ")
+        .map_or(rest, |more| more.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
 /// What is wrong with one file, `path` being relative to `src`.
@@ -134,7 +139,8 @@ fn violations(path: &str, source: &str) -> Vec<String> {
             wrong.push(format!("{path}: {named}: {complaint}"));
         }
     }
-    let has_unsafe = code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe" || word == "unsafe_code");
+    let has_unsafe =
+        code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe" || word == "unsafe_code");
     if has_unsafe && room != "sys" {
         wrong.push(format!("{path}: unsafe outside of sys"));
     }
@@ -162,7 +168,9 @@ fn forbidden(room: &str, own: u8, full: &[String], first: &str) -> Option<String
             return Some("protocol is pure".to_owned());
         }
         ("supervisor", "protocol") => return Some("the supervisor cannot read a message".to_owned()),
-        ("worker", "store") if !second.starts_with("record") && second != "format" => return Some("a worker only formats records".to_owned()),
+        ("worker", "store") if !second.starts_with("record") && second != "format" => {
+            return Some("a worker only formats records".to_owned());
+        }
         _ => {}
     }
     let other = height(first)?;
@@ -204,7 +212,8 @@ fn stations(sources: &[(String, String)]) -> Result<Vec<(usize, String)>, String
     let mut found = Vec::new();
     for (path, source) in sources {
         for line in source.lines().filter(|line| line.contains("Station ") && line.starts_with("//!")) {
-            let Some((number, rest)) = line.strip_prefix("//! Station ").and_then(|rest| rest.split_once("/7, ")) else {
+            let Some((number, rest)) = line.strip_prefix("//! Station ").and_then(|rest| rest.split_once("/7, "))
+            else {
                 return Err(format!("{path}: {line:?} is no head of a station"));
             };
             if source.lines().next() != Some(line) {
@@ -279,10 +288,19 @@ fn violations_are_found() {
 #[test]
 fn good_sources_pass() {
     let good = [
-        ("worker/accept.rs", "use crate::ipc::{link::{WorkerEnds, self}, seat};\nuse crate::store::record::format;\nuse super::echo;"),
-        ("worker/accept.rs", "// use crate::writer;\n/* unsafe */ let s = \"crate::writer \\\" unsafe\"; let c = '\"'; use crate::sys::poll;"),
+        (
+            "worker/accept.rs",
+            "use crate::ipc::{link::{WorkerEnds, self}, seat};\nuse crate::store::record::format;\nuse super::echo;",
+        ),
+        (
+            "worker/accept.rs",
+            "// use crate::writer;\n/* unsafe */ let s = \"crate::writer \\\" unsafe\"; let c = '\"'; use crate::sys::poll;",
+        ),
         ("worker/accept.rs", "fn f<'a>(x: &'a str) {}\n#[cfg(test)]\nmod tests { use crate::writer; }"),
-        ("writer/inbox.rs", "use crate::store::live;\nuse std::fs::File;\nuse crate::protocol::{ack, frame::{Header}};"),
+        (
+            "writer/inbox.rs",
+            "use crate::store::live;\nuse std::fs::File;\nuse crate::protocol::{ack, frame::{Header}};",
+        ),
         ("sys/pipe.rs", "unsafe { libc::pipe(p) }"),
         ("roles.rs", "use crate::{supervisor, worker, writer};"),
         ("main.rs", "use echostored::cli;"),
@@ -295,10 +313,15 @@ fn good_sources_pass() {
 
 #[test]
 fn wrong_stations_are_found() {
-    let head = |number: usize, name: &str| (format!("{name}.rs"), format!("//! Station {number}/7, {name}: does it.\nfn f() {{}}\n"));
+    let head = |number: usize, name: &str| {
+        (format!("{name}.rs"), format!("//! Station {number}/7, {name}: does it.\nfn f() {{}}\n"))
+    };
     let good: Vec<_> = STATIONS.iter().enumerate().map(|(index, name)| head(index + 1, name)).collect();
     assert_eq!(stations(&good), Ok(expected_stations()));
     assert_ne!(stations(&good[1..]), Ok(expected_stations()), "one is missing");
     assert_ne!(stations(&[&good[..], &[head(3, "record")]].concat()), Ok(expected_stations()), "one is there twice");
-    assert!(stations(&[("x.rs".to_owned(), "//! Other.\n//! Station 1/7, socket: x\n".to_owned())]).is_err(), "not the first line");
+    assert!(
+        stations(&[("x.rs".to_owned(), "//! Other.\n//! Station 1/7, socket: x\n".to_owned())]).is_err(),
+        "not the first line"
+    );
 }

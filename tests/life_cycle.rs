@@ -102,14 +102,19 @@ fn listener(address: SocketAddr) -> Option<String> {
     let SocketAddr::V4(address) = address else { panic!("IPv4 only") };
     let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
     let fields = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
-    fields.into_iter().find(|fields| fields.get(1) == Some(&wanted.as_str()) && fields[3] == "0A").map(|fields| fields[9].to_owned())
+    fields
+        .into_iter()
+        .find(|fields| fields.get(1) == Some(&wanted.as_str()) && fields[3] == "0A")
+        .map(|fields| fields[9].to_owned())
 }
 
 /// Sends `HUP` and waits for a generation of `count` workers that has none of the old ones accepting.
 fn reload(daemon: &mut Daemon, count: usize) {
     let old: BTreeSet<i32> = daemon.workers().into_iter().collect();
     daemon.signal(Signal::SIGHUP);
-    wait_until(DEADLINE, "a new generation", || daemon.workers().iter().filter(|pid| !old.contains(pid)).count() == count);
+    wait_until(DEADLINE, "a new generation", || {
+        daemon.workers().iter().filter(|pid| !old.contains(pid)).count() == count
+    });
     daemon.remember();
 }
 
@@ -166,16 +171,25 @@ fn a_reload_takes_up_a_changed_address() {
 fn a_reload_changes_what_it_may() {
     let mut daemon = Setup::default().set("server.max-message-size", "1KiB").start();
     daemon.reconfigure(|setup| {
-        let setup = setup.set("server.framing", "octet-counted").set("server.max-message-size", "1MiB").set("server.echo", "synced");
+        let setup = setup
+            .set("server.framing", "octet-counted")
+            .set("server.max-message-size", "1MiB")
+            .set("server.echo", "synced");
         setup.set("rotate.max-size", "64KiB").set("server.reload-timeout", "1s")
     });
     reload(&mut daemon, 2);
     wait_until(DEADLINE, "the end of the old generation", || daemon.workers().len() == 2);
     let messages = || Messages::generated(Framing::OctetCounted, 1, 200_000);
-    let clients = (0..3).map(|_| Client::connect(daemon.address, Framing::OctetCounted, messages()).unwrap().quota(10)).collect();
+    let clients =
+        (0..3).map(|_| Client::connect(daemon.address, Framing::OctetCounted, messages()).unwrap().quota(10)).collect();
     let histories = serve(clients);
     daemon.stop();
-    let report = checker::check(&daemon.store(), Format::Text, &histories, Expect { max_size: Some(65536), ..Expect::default() });
+    let report = checker::check(
+        &daemon.store(),
+        Format::Text,
+        &histories,
+        Expect { max_size: Some(65536), ..Expect::default() },
+    );
     assert!(report.files.len() > 3);
 }
 
@@ -253,9 +267,11 @@ fn an_orphaned_family_drains_and_ends() {
 fn status_and_titles_tell_who_runs() {
     let mut daemon = Setup::default().set("server.workers", 3).start();
     assert!(daemon.notified("STATUS="), "{:?}", daemon.messages());
-    let mut titles: Vec<String> = processes::family(daemon.supervisor()).into_iter().filter_map(processes::title).collect();
+    let mut titles: Vec<String> =
+        processes::family(daemon.supervisor()).into_iter().filter_map(processes::title).collect();
     titles.sort();
-    let expected = ["supervisor", "worker 1", "worker 2", "worker 3", "writer"].map(|role| format!("echostored: {role}"));
+    let expected =
+        ["supervisor", "worker 1", "worker 2", "worker 3", "writer"].map(|role| format!("echostored: {role}"));
     assert_eq!(titles, expected);
     daemon.stop();
 }

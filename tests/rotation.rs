@@ -42,7 +42,11 @@ impl Watcher {
                 let file = files.iter().find(|file| file.inode == inode).expect("current is one of the files");
                 let newest = files.last().expect("a file").sequence;
                 // Between the two looks the newest was one of before..=newest.
-                assert!((before.saturating_sub(1)..=newest).contains(&file.sequence), "current is {}, newest {before} to {newest}", file.sequence);
+                assert!(
+                    (before.saturating_sub(1)..=newest).contains(&file.sequence),
+                    "current is {}, newest {before} to {newest}",
+                    file.sequence
+                );
                 changes += usize::from(inode != last);
                 (last, looks) = (inode, looks + 1);
             }
@@ -76,7 +80,11 @@ fn rotates(setup: Setup, expect: Expect, least: usize, rotate: impl FnOnce(&Daem
     let (looks, changes) = watcher.finish();
     daemon.stop();
     let report = checker::check(&daemon.store(), Format::Text, &histories, expect);
-    println!("{} files, {} records, {looks} looks at current, {changes} changes seen", report.files.len(), report.records);
+    println!(
+        "{} files, {} records, {looks} looks at current, {changes} changes seen",
+        report.files.len(),
+        report.records
+    );
     assert!(report.files.len() > least, "{} files", report.files.len());
     assert!(looks > least && changes > 1, "{looks} looks, {changes} changes");
     report.files
@@ -87,7 +95,9 @@ fn by_size_while_clients_send() {
     for echo in ["received", "stored", "synced"] {
         let setup = Setup::default().set("rotate.max-size", "64KiB").set("server.echo", echo);
         let expect = Expect { max_size: Some(65536), ..Expect::default() };
-        rotates(setup, expect, 20, |daemon| wait_until(DEADLINE, "20 files", || checker::files(&daemon.store()).len() > 21));
+        rotates(setup, expect, 20, |daemon| {
+            wait_until(DEADLINE, "20 files", || checker::files(&daemon.store()).len() > 21)
+        });
     }
 }
 
@@ -97,7 +107,8 @@ fn by_time_while_clients_send() {
         wait_until(DEADLINE, "4 files", || checker::files(&daemon.store()).len() > 3);
     });
     // Aligned to the clock: a new one each second, so no two names have the same second but perhaps the first.
-    let second = |file: &LogFile| file.path.file_stem().unwrap().to_str().unwrap().rsplit('-').next().unwrap().to_owned();
+    let second =
+        |file: &LogFile| file.path.file_stem().unwrap().to_str().unwrap().rsplit('-').next().unwrap().to_owned();
     let names: Vec<String> = files.iter().skip(1).map(second).collect();
     assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
 }
@@ -122,7 +133,8 @@ fn a_record_larger_than_the_maximum_makes_a_larger_file() {
     let messages = Messages::listed(Framing::Line, &[b"small", large, b"small", large, large]);
     let histories = serve(vec![Client::connect(daemon.address, Framing::Line, messages).unwrap()]);
     daemon.stop();
-    let report = checker::check(&daemon.store(), Format::Text, &histories, Expect { max_size: Some(4096), ..Expect::default() });
+    let report =
+        checker::check(&daemon.store(), Format::Text, &histories, Expect { max_size: Some(4096), ..Expect::default() });
     assert_eq!(report.files.len(), 5);
 }
 
@@ -172,7 +184,9 @@ impl Drop for Tail {
 fn tail_follows_fifty_rotations() {
     let mut daemon = Setup::default().start();
     let tail = Tail::start(&daemon);
-    let mut clients = vec![Client::connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 20, 200)).unwrap().quota(0)];
+    let mut clients = vec![
+        Client::connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 20, 200)).unwrap().quota(0),
+    ];
     let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
     for rotation in 1..=50 {
         // The signal falls between messages that are on their way: no pause of the sender at the swap.

@@ -49,7 +49,8 @@ fn awkward(framing: Framing) -> Messages {
     }
     messages.extend(texts);
     messages.extend([&every as &[u8], &backwards, &largest]);
-    let mut list: Vec<(Vec<u8>, Vec<u8>)> = messages.iter().map(|message| (framing.wire(message), message.to_vec())).collect();
+    let mut list: Vec<(Vec<u8>, Vec<u8>)> =
+        messages.iter().map(|message| (framing.wire(message), message.to_vec())).collect();
     if framing == Framing::Line {
         list.push((b"crlf\r\n".to_vec(), b"crlf".to_vec()));
         list.push((b"\r\n".to_vec(), b"".to_vec()));
@@ -65,18 +66,29 @@ fn awkward(framing: Framing) -> Messages {
 /// One daemon, one combination: awkward messages, 1 byte a segment, a pipelined crowd; all are half-closed and answered in full.
 fn combination(framing: Framing, echo: &str, format: Format) {
     println!("{} x {echo} x {}", framing.name(), format.name());
-    let setup = Setup::default().set("server.framing", framing.name()).set("server.echo", echo).set("store.format", format.name());
+    let setup = Setup::default()
+        .set("server.framing", framing.name())
+        .set("server.echo", echo)
+        .set("store.format", format.name());
     let daemon = setup.start();
     let mut clients = vec![
         connect(daemon.address, framing, awkward(framing)).half_close(),
-        connect(daemon.address, framing, Messages::generated(framing, 0, 80)).quota(5).segment(1).window(2).half_close(),
+        connect(daemon.address, framing, Messages::generated(framing, 0, 80))
+            .quota(5)
+            .segment(1)
+            .window(2)
+            .half_close(),
     ];
     for _ in 0..4 {
         clients.push(connect(daemon.address, framing, Messages::generated(framing, 0, 2000)).quota(100).half_close());
     }
     let histories = serve(clients);
     for history in &histories {
-        assert_eq!((history.end, history.echoed_bytes), (Some(End::Eof), history.sent_bytes), "half-close is answered in full");
+        assert_eq!(
+            (history.end, history.echoed_bytes),
+            (Some(End::Eof), history.sent_bytes),
+            "half-close is answered in full"
+        );
     }
     if echo != "received" {
         // If you hear the echo, it is stored: now, not after a stop.
@@ -131,7 +143,10 @@ fn the_store_agrees_with_verify_and_cat() {
     (0..histories[0].sent).for_each(|index| raw.extend([histories[0].messages.stored(index), b"\n".to_vec()].concat()));
     let printed = run(&["cat", "--format", "raw"]);
     assert_eq!(printed.code, 0, "{}", printed.stderr);
-    assert!(std::fs::read(daemon.home().join("command.out")).unwrap() == raw, "cat --format raw gives the exact bytes back");
+    assert!(
+        std::fs::read(daemon.home().join("command.out")).unwrap() == raw,
+        "cat --format raw gives the exact bytes back"
+    );
     checker::check(&store, Format::Text, &histories, Expect::default());
 }
 
@@ -144,10 +159,18 @@ fn messages_of_a_mebibyte() {
                 let setup = Setup::default().set("server.max-message-size", "1MiB").set("server.echo", echo);
                 let daemon = setup.set("server.framing", "octet-counted").start();
                 let generated = |largest| Messages::generated(Framing::OctetCounted, largest, largest);
-                let mut clients: Vec<Client> =
-                    (0..3).map(|_| connect(daemon.address, Framing::OctetCounted, generated(1 << 20)).quota(3).window(2).half_close()).collect();
+                let mut clients: Vec<Client> = (0..3)
+                    .map(|_| {
+                        connect(daemon.address, Framing::OctetCounted, generated(1 << 20))
+                            .quota(3)
+                            .window(2)
+                            .half_close()
+                    })
+                    .collect();
                 // Small ones go on between the fragments of the large.
-                clients.push(connect(daemon.address, Framing::OctetCounted, generated(100)).quota(200).window(1).half_close());
+                clients.push(
+                    connect(daemon.address, Framing::OctetCounted, generated(100)).quota(200).window(1).half_close(),
+                );
                 stop_and_check(daemon, Format::Text, &serve(clients));
             });
         }
@@ -157,8 +180,10 @@ fn messages_of_a_mebibyte() {
 #[test]
 fn a_message_of_sixteen_mebibytes() {
     let daemon = Setup::default().set("server.max-message-size", "16MiB").start();
-    let client = connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 16 << 20, 16 << 20)).quota(1);
-    let small = connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 10, 100)).quota(100).window(1);
+    let client =
+        connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 16 << 20, 16 << 20)).quota(1);
+    let small =
+        connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 10, 100)).quota(100).window(1);
     stop_and_check(daemon, Format::Text, &serve(vec![client, small]));
 }
 
@@ -166,8 +191,9 @@ fn a_message_of_sixteen_mebibytes() {
 fn a_thousand_connections_at_once() {
     raise_open_files();
     let daemon = Setup::default().start();
-    let mut clients: Vec<Client> =
-        (0..1000).map(|_| connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 20, 200)).quota(1)).collect();
+    let mut clients: Vec<Client> = (0..1000)
+        .map(|_| connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 20, 200)).quota(1))
+        .collect();
     drive(&mut clients, "a first echo for each", |clients| clients.iter().all(Client::served));
     // All are open now. Another round, then the half-close.
     clients.iter_mut().for_each(|client| client.allow(5));
@@ -200,7 +226,11 @@ fn a_reset_in_mid_message_stores_no_fragment() {
 
 #[test]
 fn an_end_in_mid_frame_stores_no_fragment() {
-    for (framing, fragment) in [(Framing::OctetCounted, b"100 short" as &[u8]), (Framing::OctetCounted, b"12"), (Framing::LengthPrefixed, b"\0\0\0\x10short")] {
+    for (framing, fragment) in [
+        (Framing::OctetCounted, b"100 short" as &[u8]),
+        (Framing::OctetCounted, b"12"),
+        (Framing::LengthPrefixed, b"\0\0\0\x10short"),
+    ] {
         let daemon = Setup::default().set("server.framing", framing.name()).start();
         let mut clients = vec![connect(daemon.address, framing, Messages::generated(framing, 20, 200)).quota(10)];
         drive(&mut clients, "ten echoes", |clients| clients[0].served());
@@ -240,12 +270,15 @@ fn stored(mut daemon: Daemon) -> Vec<Vec<u8>> {
 #[test]
 fn oversize_closes_after_the_echoes() {
     for framing in [Framing::Line, Framing::OctetCounted, Framing::LengthPrefixed, Framing::Nul] {
-        let daemon = Setup::default().set("server.framing", framing.name()).set("server.max-message-size", "1KiB").start();
+        let daemon =
+            Setup::default().set("server.framing", framing.name()).set("server.max-message-size", "1KiB").start();
         let good = [vec![b'a'; 1024], b"b".to_vec(), vec![b'c'; 1023]];
         let wire: Vec<u8> = good.iter().flat_map(|message| framing.wire(message)).collect();
         let mut stream = TcpStream::connect(daemon.address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.write_all(&[&wire as &[u8], &framing.wire(&[b'd'; 1025]), &framing.wire(&[b'e'; 50_000])].concat()).unwrap();
+        stream
+            .write_all(&[&wire as &[u8], &framing.wire(&[b'd'; 1025]), &framing.wire(&[b'e'; 50_000])].concat())
+            .unwrap();
         let mut heard = Vec::new();
         stream.read_to_end(&mut heard).expect("an orderly end, not a reset");
         assert!(heard == wire, "{}: {} of {} bytes", framing.name(), heard.len(), wire.len());
@@ -258,7 +291,8 @@ fn oversize_is_split_into_messages_of_their_own() {
     for framing in [Framing::Line, Framing::OctetCounted, Framing::LengthPrefixed, Framing::Nul] {
         let setup = Setup::default().set("server.framing", framing.name()).set("server.max-message-size", "1KiB");
         let daemon = setup.set("server.on-oversize", "split").start();
-        let messages: [Vec<u8>; 5] = [b"before".to_vec(), vec![b'a'; 1025], vec![b'b'; 2500], vec![b'c'; 1024], b"after".to_vec()];
+        let messages: [Vec<u8>; 5] =
+            [b"before".to_vec(), vec![b'a'; 1025], vec![b'b'; 2500], vec![b'c'; 1024], b"after".to_vec()];
         let wire: Vec<u8> = messages.iter().flat_map(|message| framing.wire(message)).collect();
         let mut stream = TcpStream::connect(daemon.address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -295,7 +329,8 @@ fn a_client_that_does_not_read_is_held_up_and_then_closed() {
     });
     assert!(sent.get().0 < 256 << 20, "memory for a client that does not read is bounded");
     // Others go on meanwhile, and it is closed by the time-out.
-    let mut histories = serve(vec![connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 10, 100)).quota(50)]);
+    let mut histories =
+        serve(vec![connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 10, 100)).quota(50)]);
     wait_until(DEADLINE, "the time-out closes it", || worker_sockets(&daemon) == idle);
     clients[0].finish(false);
     clients[0].set_reading(true);

@@ -67,7 +67,11 @@ impl Census {
                 (None, Some(worker)) if ends.readers == upper => data.push(worker),
                 (Some(worker), None) if ends.writers == upper => acks.push(worker),
                 (None, None) if ends.readers == upper && ends.writers == upper => private += 1,
-                _ => return Err(format!("{name} is no data, ack or private pipe: {ends:?}; supervisor and writer are {upper:?}")),
+                _ => {
+                    return Err(format!(
+                        "{name} is no data, ack or private pipe: {ends:?}; supervisor and writer are {upper:?}"
+                    ));
+                }
             }
         }
         for found in [&mut data, &mut acks] {
@@ -77,7 +81,9 @@ impl Census {
         workers.sort_unstable();
         match (data == workers, acks == workers, private) {
             (true, true, 1) => Ok(()),
-            _ => Err(format!("data pipes of {data:?}, ack pipes of {acks:?}, {private} private; workers are {workers:?}")),
+            _ => Err(format!(
+                "data pipes of {data:?}, ack pipes of {acks:?}, {private} private; workers are {workers:?}"
+            )),
         }
     }
 
@@ -127,16 +133,32 @@ impl Census {
         let workers = self.workers.len();
         // One listener; a control channel for each role.
         let supervisor = [
-            ("store", 1), ("lock", 1), ("segment", 1), ("socket", 1 + workers + 1), ("eventpoll", 1), ("signalfd", 1),
-            ("/memfd:staging", workers), ("/memfd:commit", 1), ("/memfd:admission", 1),
+            ("store", 1),
+            ("lock", 1),
+            ("segment", 1),
+            ("socket", 1 + workers + 1),
+            ("eventpoll", 1),
+            ("signalfd", 1),
+            ("/memfd:staging", workers),
+            ("/memfd:commit", 1),
+            ("/memfd:admission", 1),
         ];
         let writer = [
-            ("store", 1), ("lock", 1), ("segment", 2), ("socket", 1), ("eventpoll", 1), ("signalfd", 1), ("eventfd", 1), ("/dev/null", 1),
-            ("/memfd:staging", workers), ("/memfd:commit", 1),
+            ("store", 1),
+            ("lock", 1),
+            ("segment", 2),
+            ("socket", 1),
+            ("eventpoll", 1),
+            ("signalfd", 1),
+            ("eventfd", 1),
+            ("/dev/null", 1),
+            ("/memfd:staging", workers),
+            ("/memfd:commit", 1),
         ];
         let mut roles = vec![(self.supervisor, expected(&supervisor)), (self.writer, expected(&writer))];
         // Its connections, the listener, its control channel; no file, no memory, nothing of the store.
-        let all: usize = self.workers.iter().map(|pid| self.kinds(*pid).get("socket").copied().unwrap_or_default()).sum();
+        let all: usize =
+            self.workers.iter().map(|pid| self.kinds(*pid).get("socket").copied().unwrap_or_default()).sum();
         if all != sockets + 2 * workers {
             return Err(format!("the workers hold {all} sockets for {sockets} connections"));
         }
@@ -160,7 +182,9 @@ fn holds(daemon: &Daemon, stage: &str, sockets: usize) {
     let held = came_true(DEADLINE / 3, || {
         last = match Census::take(daemon) {
             None => Err("roles are being replaced".to_owned()),
-            Some(census) => census.check_pipes().and_then(|()| census.check_standard()).and_then(|()| census.check_kinds(sockets)),
+            Some(census) => {
+                census.check_pipes().and_then(|()| census.check_standard()).and_then(|()| census.check_kinds(sockets))
+            }
         };
         last.is_ok()
     });
@@ -184,7 +208,9 @@ fn every_role_holds_what_the_table_says() {
     holds(&daemon, "after the connections", 0);
     let old: BTreeSet<i32> = daemon.workers().into_iter().collect();
     old.iter().for_each(|pid| processes::signal(*pid, Signal::SIGKILL));
-    wait_until(DEADLINE, "three other workers", || daemon.workers().iter().filter(|pid| !old.contains(pid)).count() == 3);
+    wait_until(DEADLINE, "three other workers", || {
+        daemon.workers().iter().filter(|pid| !old.contains(pid)).count() == 3
+    });
     holds(&daemon, "after the workers' deaths", 0);
     serve(vec![Client::connect(daemon.address, Framing::Line, messages()).unwrap().quota(20).half_close()]);
     daemon.reconfigure(|setup| setup.set("server.workers", 2));

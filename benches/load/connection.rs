@@ -60,7 +60,11 @@ impl Connection {
     pub fn send(&mut self) {
         let mut now = None;
         loop {
-            let limit = if self.finishing { self.sent.next_multiple_of(self.size) } else { self.heard / self.size * self.size + self.window };
+            let limit = if self.finishing {
+                self.sent.next_multiple_of(self.size)
+            } else {
+                self.heard / self.size * self.size + self.window
+            };
             if self.sent >= limit {
                 return;
             }

@@ -61,9 +61,11 @@ impl std::fmt::Display for Row<'_> {
 /// Runs a workload: `threads` threads share the connections.
 fn measure(address: SocketAddr, workload: Workload, span: Duration, threads: usize) -> Measured {
     let threads = threads.min(workload.connections);
-    let part = |thread: usize| (workload.connections * thread / threads)..(workload.connections * (thread + 1) / threads);
+    let part =
+        |thread: usize| (workload.connections * thread / threads)..(workload.connections * (thread + 1) / threads);
     let parts: Vec<Measured> = std::thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run(address, workload, part(thread), span))).collect();
+        let running: Vec<_> =
+            (0..threads).map(|thread| scope.spawn(move || run(address, workload, part(thread), span))).collect();
         running.into_iter().map(|thread| thread.join().expect("a measurement does not panic")).collect()
     });
     let mut all = Measured { messages: 0, span: Duration::ZERO, latency: Latency::default() };

@@ -37,7 +37,8 @@ impl Options {
         let binary = concat!(env!("CARGO_MANIFEST_DIR"), "/target/release/echostored").into();
         let modes = ["received", "stored", "synced"].map(str::to_owned).to_vec();
         let address = "127.0.0.1:7007".parse().expect("an address");
-        let mut options = Self { address, workload, span: Duration::from_secs(5), threads: 1, spawn: false, binary, modes };
+        let mut options =
+            Self { address, workload, span: Duration::from_secs(5), threads: 1, spawn: false, binary, modes };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().unwrap_or_else(|| usage(&format!("{argument} wants a value")));
             match argument.as_str() {

@@ -41,7 +41,8 @@ pub fn table(options: &Options) {
 fn prune(store: &Path, done: &AtomicBool) {
     while !done.load(Ordering::SeqCst) {
         let entries = fs::read_dir(store).unwrap().filter_map(|entry| Some(entry.ok()?.path()));
-        let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect();
+        let mut files: Vec<PathBuf> =
+            entries.filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect();
         files.sort();
         let closed = files.len().saturating_sub(KEPT + 1);
         files[..closed].iter().for_each(|path| drop(fs::remove_file(path)));
@@ -69,13 +70,18 @@ impl Daemon {
         let mut command = Command::new(binary);
         command.args(["run", "--config"]).arg(path.join("echostored.toml")).env("NOTIFY_SOCKET", path.join("notify"));
         let child = command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| {
-            panic!("cannot run {}: {error}; build it with `cargo build --release`, or name another with --binary", binary.display())
+            panic!(
+                "cannot run {}: {error}; build it with `cargo build --release`, or name another with --binary",
+                binary.display()
+            )
         });
         let mut daemon = Self { child, address, directory };
         let mut buffer = [0; 4096];
         loop {
             match notify.recv(&mut buffer) {
-                Ok(length) if String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == "READY=1") => return daemon,
+                Ok(length) if String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == "READY=1") => {
+                    return daemon;
+                }
                 Ok(_) => {}
                 Err(_) => panic!("the daemon is not ready: {:?}", daemon.child.try_wait()),
             }

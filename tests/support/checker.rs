@@ -20,7 +20,8 @@ pub struct LogFile {
 /// `messages-0000000042-20261122T084200Z.log` → 42.
 pub fn parse_name(name: &str) -> Option<u64> {
     let (sequence, start) = name.strip_prefix("messages-")?.strip_suffix(".log")?.split_once('-')?;
-    let plausible = record::matches(start, "ddddddddTddddddZ") && start[4..6].parse::<u8>().is_ok_and(|month| (1..=12).contains(&month));
+    let plausible = record::matches(start, "ddddddddTddddddZ")
+        && start[4..6].parse::<u8>().is_ok_and(|month| (1..=12).contains(&month));
     (record::matches(sequence, "dddddddddd") && plausible).then(|| sequence.parse().ok()).flatten()
 }
 
@@ -52,7 +53,9 @@ pub fn for_each_record(format: Format, path: &Path, mut each: impl FnMut(Record,
     let mut offset = 0;
     while offset < bytes.len() {
         let place = format!("{} at byte {offset}", path.display());
-        let Some(length) = bytes[offset..].iter().position(|byte| *byte == b'\n') else { panic!("{place}: a split record") };
+        let Some(length) = bytes[offset..].iter().position(|byte| *byte == b'\n') else {
+            panic!("{place}: a split record")
+        };
         let record = record::parse(format, &bytes[offset..offset + length]);
         each(record.unwrap_or_else(|error| panic!("{place}: {error}")), &place);
         offset += length + 1;
@@ -129,7 +132,14 @@ impl<'a> Claims<'a> {
             }
         }
         let taken = HashMap::new();
-        Self { histories, taken, by_peer, stored: vec![0; histories.len()], stored_bytes: vec![0; histories.len()], by_client }
+        Self {
+            histories,
+            taken,
+            by_peer,
+            stored: vec![0; histories.len()],
+            stored_bytes: vec![0; histories.len()],
+            by_client,
+        }
     }
 
     fn record(&mut self, record: Record, place: &str) {
@@ -146,12 +156,26 @@ impl<'a> Claims<'a> {
             let from = self.stored_bytes[index];
             self.stored_bytes[index] += record.message.len();
             assert!(self.stored_bytes[index] <= history.sent_bytes, "{place}: {} bytes were sent", history.sent_bytes);
-            assert!(wire_of(history, from, record.message.len()) == record.message, "{place}: not the bytes that were sent");
+            assert!(
+                wire_of(history, from, record.message.len()) == record.message,
+                "{place}: not the bytes that were sent"
+            );
             return;
         }
-        assert!(n < history.sent, "{place}: message {} was not sent ({} were): {:?}", n + 1, history.sent, show(&record.message));
+        assert!(
+            n < history.sent,
+            "{place}: message {} was not sent ({} were): {:?}",
+            n + 1,
+            history.sent,
+            show(&record.message)
+        );
         let expected = history.messages.stored(n);
-        assert!(expected == record.message, "{place}: {:?} is stored, {:?} was sent", show(&record.message), show(&expected));
+        assert!(
+            expected == record.message,
+            "{place}: {:?} is stored, {:?} was sent",
+            show(&record.message),
+            show(&expected)
+        );
     }
 
     fn claim(&mut self, origin: &Origin, message: &[u8], place: &str) -> usize {
@@ -160,7 +184,8 @@ impl<'a> Claims<'a> {
             return *index;
         }
         // A port may be used again; the first message tells the connections apart.
-        let candidates = self.by_peer.get_mut(&origin.peer).unwrap_or_else(|| panic!("{place}: {} was no client", origin.peer));
+        let candidates =
+            self.by_peer.get_mut(&origin.peer).unwrap_or_else(|| panic!("{place}: {} was no client", origin.peer));
         let fits = |index: &usize| {
             let history = &self.histories[*index];
             history.cut_by_reads || (history.sent > 0 && history.messages.stored(0) == message)
@@ -175,7 +200,10 @@ impl<'a> Claims<'a> {
 
     /// `raw` names nobody: the head of the message does, or its place in a list.
     fn claim_raw(&mut self, message: &[u8], place: &str) -> usize {
-        let head = message.iter().position(|byte| *byte == b':').and_then(|at| std::str::from_utf8(&message[..at]).ok()?.parse().ok());
+        let head = message
+            .iter()
+            .position(|byte| *byte == b':')
+            .and_then(|at| std::str::from_utf8(&message[..at]).ok()?.parse().ok());
         if let Some(index) = head.and_then(|client: u64| self.by_client.get(&client)) {
             return *index;
         }

@@ -43,7 +43,9 @@ impl Messages {
         match self {
             Self::Listed(list) => list[index].1.clone(),
             Self::Generated { framing, client, seed, smallest, largest } => {
-                let mut chance = Chance::new(seed ^ client.wrapping_mul(0x9e37_79b9) ^ (index as u64).wrapping_mul(0x85eb_ca6b_27d4));
+                let mut chance = Chance::new(
+                    seed ^ client.wrapping_mul(0x9e37_79b9) ^ (index as u64).wrapping_mul(0x85eb_ca6b_27d4),
+                );
                 let length = smallest + usize::try_from(chance.below((largest - smallest) as u64 + 1)).unwrap();
                 let mut message = format!("{client}:{index}:").into_bytes();
                 let head = message.len();
@@ -238,7 +240,11 @@ impl Client {
 
     /// Sends bytes that are no whole message, past the history: the store must not hold them.
     pub fn send_fragment(&mut self, bytes: &[u8]) {
-        assert_eq!(self.history.sent_bytes, self.history.echoed_bytes + self.due.len() - self.due_head, "messages are still unsent");
+        assert_eq!(
+            self.history.sent_bytes,
+            self.history.echoed_bytes + self.due.len() - self.due_head,
+            "messages are still unsent"
+        );
         let mut rest = bytes;
         let end = Instant::now() + DEADLINE;
         while !rest.is_empty() {
@@ -314,7 +320,10 @@ impl Client {
         let expected = &self.due[self.due_head..self.due_head + bytes.len()];
         if let Some(at) = expected.iter().zip(bytes).position(|(a, b)| a != b) {
             let byte = from + at;
-            return Err(format!("{name}: byte {byte} of the echo is {:#04x}, {:#04x} was sent", bytes[at], expected[at]));
+            return Err(format!(
+                "{name}: byte {byte} of the echo is {:#04x}, {:#04x} was sent",
+                bytes[at], expected[at]
+            ));
         }
         self.due_head += bytes.len();
         self.history.echoed_bytes += bytes.len();
@@ -378,7 +387,8 @@ fn whole(lengths: &mut VecDeque<usize>, done: &mut usize, bytes: usize) -> usize
 
 /// Polls all and returns after an event, or after `timeout` ms.
 fn wait(clients: &mut [&mut Client], timeout: u16) {
-    let mut set: Vec<PollFd> = clients.iter().map(|client| PollFd::new(client.stream.as_fd(), client.interest())).collect();
+    let mut set: Vec<PollFd> =
+        clients.iter().map(|client| PollFd::new(client.stream.as_fd(), client.interest())).collect();
     let _ = poll(&mut set, PollTimeout::from(timeout));
 }
 
@@ -401,7 +411,8 @@ pub fn drive(clients: &mut [Client], what: &str, done: impl Fn(&[Client]) -> boo
     while !done(clients) {
         turn(clients).unwrap_or_else(|broken| panic!("{broken}"));
         if Instant::now() > end {
-            let waiting: Vec<String> = clients.iter().filter(|client| !client.served()).take(10).map(Client::waiting).collect();
+            let waiting: Vec<String> =
+                clients.iter().filter(|client| !client.served()).take(10).map(Client::waiting).collect();
             panic!("not within {DEADLINE:?}: {what}; first of those that wait:\n{}", waiting.join("\n"));
         }
     }

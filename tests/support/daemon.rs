@@ -51,7 +51,8 @@ impl Setup {
     pub fn text(&self, home: &Home) -> String {
         let mut all = self.clone();
         for (section, key, path) in [("store", "directory", "store"), ("daemon", "pid-file", "run/echostored.pid")] {
-            let section = all.table.entry(section).or_insert_with(|| Value::Table(Table::new())).as_table_mut().unwrap();
+            let section =
+                all.table.entry(section).or_insert_with(|| Value::Table(Table::new())).as_table_mut().unwrap();
             section.entry(key).or_insert_with(|| Value::String(home.join(path).to_string_lossy().into_owned()));
         }
         toml::to_string(&all.table).unwrap()
@@ -105,7 +106,8 @@ impl Daemon {
             home.make_dir("run");
         }
         let address = "127.0.0.1:1".parse().unwrap();
-        let mut daemon = Self { setup, address, child: None, notify, messages: Vec::new(), known: BTreeSet::new(), home };
+        let mut daemon =
+            Self { setup, address, child: None, notify, messages: Vec::new(), known: BTreeSet::new(), home };
         if daemon.setup.fixed_address {
             let listen = daemon.setup.table["server"]["listen"].as_array().expect("set by listen()");
             daemon.address = listen[0].as_str().unwrap().parse().unwrap();
@@ -211,7 +213,9 @@ impl Daemon {
         let wanted = format!("echostored: {role}");
         let has = |pid: &i32| {
             let title = processes::title(*pid);
-            title.is_some_and(|title| title.strip_prefix(&wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')))
+            title.is_some_and(|title| {
+                title.strip_prefix(&wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+            })
         };
         processes::family(self.supervisor()).into_iter().filter(has).collect()
     }
@@ -291,7 +295,10 @@ impl Drop for Daemon {
         }
         self.known.iter().filter(|pid| self.is_ours(**pid)).for_each(|pid| processes::end(*pid));
         // A role may have been forked between the look and the kill.
-        processes::holders(&self.log_path()).into_iter().filter(|pid| *pid != std::process::id().cast_signed()).for_each(processes::end);
+        processes::holders(&self.log_path())
+            .into_iter()
+            .filter(|pid| *pid != std::process::id().cast_signed())
+            .for_each(processes::end);
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();

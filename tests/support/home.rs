@@ -79,7 +79,9 @@ pub fn binary() -> &'static Path {
     static BINARY: OnceLock<(PathBuf, Option<TempDir>)> = OnceLock::new();
     let (path, _) = BINARY.get_or_init(|| {
         let built = PathBuf::from(env!("CARGO_BIN_EXE_echostored"));
-        if user().is_none() || built.ancestors().skip(1).all(|dir| dir.metadata().is_ok_and(|meta| meta.mode() & 0o001 != 0)) {
+        if user().is_none()
+            || built.ancestors().skip(1).all(|dir| dir.metadata().is_ok_and(|meta| meta.mode() & 0o001 != 0))
+        {
             return (built, None);
         }
         let place = tempfile::Builder::new().prefix("echostored-binary-").tempdir().unwrap();

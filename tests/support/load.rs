@@ -66,7 +66,8 @@ impl Load {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
-            let result = Fleet { address, shape, shared: &theirs, clients: Vec::new(), past: Vec::new(), past_echoed: 0 }.run();
+            let result =
+                Fleet { address, shape, shared: &theirs, clients: Vec::new(), past: Vec::new(), past_echoed: 0 }.run();
             theirs.failed.store(result.is_err(), Ordering::SeqCst);
             result
         });

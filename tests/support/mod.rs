@@ -1,7 +1,11 @@
 //! What the black-box tests share: the real daemon on a fresh directory, clients with a history, an independent reader of the store.
 //!
 //! Nothing here uses the daemon's own code: a mistake there must not hide itself.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses a part of this; a failed unwrap is a failed test")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part of this; a failed unwrap is a failed test"
+)]
 
 pub mod checker;
 pub mod client;

@@ -82,7 +82,11 @@ pub fn descriptors(pid: i32) -> Vec<Descriptor> {
             let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
             let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
             let flags = i32::from_str_radix(flags, 8).ok()?;
-            Some(Descriptor { number, target: target.to_string_lossy().into_owned(), access: flags & nix::libc::O_ACCMODE })
+            Some(Descriptor {
+                number,
+                target: target.to_string_lossy().into_owned(),
+                access: flags & nix::libc::O_ACCMODE,
+            })
         })
         .collect();
     found.sort_by_key(|descriptor| descriptor.number);

@@ -81,7 +81,8 @@ fn origin(time: &str, peer: &str, connection: &str, n: &str) -> Result<Origin, S
 
 /// Whether `text` has the shape: `d` stands for a digit, all else for itself.
 pub fn matches(text: &str, shape: &str) -> bool {
-    text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(|(a, b)| if b == b'd' { a.is_ascii_digit() } else { a == b })
+    text.len() == shape.len()
+        && text.bytes().zip(shape.bytes()).all(|(a, b)| if b == b'd' { a.is_ascii_digit() } else { a == b })
 }
 
 /// Undoes the escapes of `text`; an error for what must have been escaped and was not, and for escapes that need not be.
@@ -106,8 +107,10 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
                 2
             }
             Some('x') => {
-                let digits = escape.get(2..4).filter(|digits| digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
-                let byte = u8::from_str_radix(digits.ok_or("\\x without two lower-case digits")?, 16).map_err(|error| error.to_string())?;
+                let digits =
+                    escape.get(2..4).filter(|digits| digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+                let byte = u8::from_str_radix(digits.ok_or("\\x without two lower-case digits")?, 16)
+                    .map_err(|error| error.to_string())?;
                 if matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n') {
                     return Err(format!("needless \\x{byte:02x}"));
                 }
@@ -124,5 +127,6 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
 
 /// What could attack a terminal or hide text: control characters, C1, bidirectional controls.
 fn dangerous(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -37,7 +37,9 @@ pub fn seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     *SEED.get_or_init(|| match std::env::var("ECHOSTORED_TEST_SEED") {
         Ok(text) => text.parse().expect("ECHOSTORED_TEST_SEED is a number"),
-        Err(_) => u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() & 0xffff_ffff).unwrap(),
+        Err(_) => {
+            u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() & 0xffff_ffff).unwrap()
+        }
     })
 }
 
