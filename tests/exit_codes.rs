@@ -85,7 +85,8 @@ fn an_address_in_use_is_69() {
 
 #[test]
 fn a_store_that_cannot_be_used_is_74() {
-    let cases: [(&str, fn(&Home)); 4] = [
+    type Make = fn(&Home);
+    let cases: [(&str, Make); 4] = [
         ("a file in its place", |home| drop(home.write("store", ""))),
         ("a symbolic link", |home| {
             home.make_dir("elsewhere");

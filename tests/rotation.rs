@@ -254,7 +254,7 @@ fn a_torn_record_is_set_aside() {
     let whole = fs::metadata(&live).unwrap().len() - tail.len() as u64;
     daemon.start_again();
     let aside = PathBuf::from(format!("{}.torn", live.display()));
-    assert_eq!(torn(&daemon.store()), [aside.clone()]);
+    assert_eq!(torn(&daemon.store()), std::slice::from_ref(&aside));
     assert!(fs::read(&aside).unwrap() == tail, "the torn bytes are kept");
     assert_eq!(fs::metadata(&live).unwrap().len(), whole, "the old file is cut after its last record");
     assert_ne!(inode(&daemon.current()), inode(&live), "current is a new file");
