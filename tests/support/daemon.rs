@@ -1,87 +1,17 @@
 //! The real binary over real sockets, files and signals: start, readiness, roles, stop.
 use super::home::{self, Home};
+pub use super::setup::{Setup, free_address};
 use super::{DEADLINE, came_true, processes, wait_until};
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use toml::{Table, Value};
-
-/// A configuration: what tests need, then what this test wants.
-#[derive(Clone)]
-pub struct Setup {
-    table: Table,
-    environment: Vec<(String, String)>,
-    fixed_address: bool,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self { table: Table::new(), environment: Vec::new(), fixed_address: false }.set("server.workers", 2)
-    }
-}
-
-impl Setup {
-    /// Sets `section.key`.
-    pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
-        let (section, key) = key.split_once('.').expect("section.key");
-        let section = self.table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-        section.as_table_mut().unwrap().insert(key.to_owned(), value.into());
-        self
-    }
-
-    /// Listens there, and nowhere else.
-    pub fn listen(mut self, addresses: &[SocketAddr]) -> Self {
-        self.fixed_address = true;
-        self.set("server.listen", addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>())
-    }
-
-    pub fn environment(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// The configuration file's text, with the paths of `home` where the test sets none.
-    pub fn text(&self, home: &Home) -> String {
-        let mut all = self.clone();
-        for (section, key, path) in [("store", "directory", "store"), ("daemon", "pid-file", "run/echostored.pid")] {
-            let section =
-                all.table.entry(section).or_insert_with(|| Value::Table(Table::new())).as_table_mut().unwrap();
-            section.entry(key).or_insert_with(|| Value::String(home.join(path).to_string_lossy().into_owned()));
-        }
-        toml::to_string(&all.table).unwrap()
-    }
-
-    /// Starts the daemon in a fresh directory and waits until it says that it is ready.
-    pub fn start(self) -> Daemon {
-        self.start_in(Home::new())
-    }
-
-    /// The same in a directory that has been prepared.
-    pub fn start_in(self, home: Home) -> Daemon {
-        let mut daemon = Daemon::new(home, self);
-        for _ in 0..5 {
-            match daemon.launch() {
-                Ok(()) => return daemon,
-                // Somebody else took the port between our looking and the daemon's binding.
-                Err(69) if !daemon.setup.fixed_address => daemon.choose_address(),
-                Err(code) => panic!("the daemon ended with {code} before it was ready:\n{}", daemon.log()),
-            }
-        }
-        panic!("five free ports were all taken");
-    }
-}
-
-/// An address that was free a moment ago.
-pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
 
 /// A running (or ended) daemon and everything that belongs to it.
 pub struct Daemon {
@@ -97,7 +27,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    fn new(home: Home, setup: Setup) -> Self {
+    pub(super) fn new(home: Home, setup: Setup) -> Self {
         let path = home.join("notify");
         let notify = UnixDatagram::bind(&path).unwrap();
         notify.set_nonblocking(true).unwrap();
@@ -109,15 +39,14 @@ impl Daemon {
         let mut daemon =
             Self { setup, address, child: None, notify, messages: Vec::new(), known: BTreeSet::new(), home };
         if daemon.setup.fixed_address {
-            let listen = daemon.setup.table["server"]["listen"].as_array().expect("set by listen()");
-            daemon.address = listen[0].as_str().unwrap().parse().unwrap();
+            daemon.address = daemon.setup.address();
         } else {
             daemon.choose_address();
         }
         daemon
     }
 
-    fn choose_address(&mut self) {
+    pub(super) fn choose_address(&mut self) {
         self.address = free_address();
         self.setup = self.setup.clone().listen(&[self.address]);
         self.setup.fixed_address = false;

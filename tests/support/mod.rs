@@ -13,9 +13,11 @@ pub mod daemon;
 pub mod framing;
 pub mod home;
 pub mod load;
+pub mod messages;
 pub mod processes;
 pub mod record;
 pub mod seed;
+pub mod setup;
 
 use std::time::{Duration, Instant};
 
