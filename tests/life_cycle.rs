@@ -217,7 +217,8 @@ fn a_bad_configuration_leaves_the_old_one() {
     let load = Load::start(daemon.address, Shape { messages_a_connection: Some(10), ..Shape::default() });
     let good = std::fs::read_to_string(daemon.config_path()).unwrap();
     let other = daemon.home().join("elsewhere").display().to_string();
-    let refused: [(&str, Box<dyn Fn(Setup) -> Setup>); 6] = [
+    type Change = Box<dyn Fn(Setup) -> Setup>;
+    let refused: [(&str, Change); 6] = [
         ("server.ecko", Box::new(|setup| setup.set("server.ecko", "stored"))),
         ("server.workers", Box::new(|setup| setup.set("server.workers", "many"))),
         ("store.directory", Box::new(move |setup| setup.set("store.directory", other.as_str()))),

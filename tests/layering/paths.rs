@@ -26,11 +26,11 @@ pub fn code(source: &str) -> String {
 
 /// The length of the string or character literal that begins here.
 fn quoted(rest: &str) -> Option<usize> {
-    if rest.starts_with("r\"") {
-        return Some(2 + rest[2..].find('"').map_or(rest.len() - 2, |end| end + 1));
+    if let Some(inside) = rest.strip_prefix("r\"") {
+        return Some(2 + inside.find('"').map_or(inside.len(), |end| end + 1));
     }
-    if rest.starts_with("r#\"") {
-        return Some(3 + rest[3..].find("\"#").map_or(rest.len() - 3, |end| end + 2));
+    if let Some(inside) = rest.strip_prefix("r#\"") {
+        return Some(3 + inside.find("\"#").map_or(inside.len(), |end| end + 2));
     }
     let quote = rest.chars().next()?;
     let bytes = rest.as_bytes();
