@@ -1,0 +1,134 @@
+//! The writer dies at each of its steps, once, under load: each time exactly once, and nobody is left waiting.
+//!
+//! Needs a binary with the points compiled in: `cargo test --features crash-points --test crash_points`.
+#![cfg(feature = "crash-points")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use support::checker::{self, Expect};
+use support::client::{Client, History, Messages, serve};
+use support::daemon::{Daemon, Setup};
+use support::framing::{Format, Framing};
+use support::home::Home;
+use support::load::{Load, Shape};
+use support::{DEADLINE, wait_until};
+
+const WRITER: [&str; 6] =
+    ["after-intent", "partial-write", "after-write", "after-commit", "half-consume", "before-ack"];
+const ROTATION: [&str; 6] = [
+    "rotate-created",
+    "rotate-synced",
+    "rotate-linked",
+    "rotate-swapped",
+    "rotate-published",
+    "rotate-before-old-sync",
+];
+const RECOVERY: [&str; 4] = ["recover-created", "recover-swapped", "recover-torn-copied", "recover-cut"];
+const KILLED: Expect = Expect { max_size: None, empty_files: true };
+
+/// A daemon that dies at the `passage`-th time that its writer comes by `point`; the file tells when that has happened.
+fn doomed(home: &Home, point: &str, passage: usize) -> (Setup, PathBuf) {
+    let happened = home.join("crashed");
+    let setup = Setup::default().environment("ECHOSTORED_CRASH", &format!("{point}@{passage}"));
+    (setup.environment("ECHOSTORED_CRASH_ONCE", happened.to_str().unwrap()), happened)
+}
+
+/// Under load: it happens, the service goes on, and the store is exact.
+fn dies_at(point: &str, passage: usize, echo: &str) {
+    println!("{point}@{passage} with echo {echo}");
+    let home = Home::new();
+    let (setup, happened) = doomed(&home, point, passage);
+    let mut daemon = setup.set("server.echo", echo).set("rotate.max-size", "64KiB").start_in(home);
+    let first = daemon.writer();
+    let shape = Shape { connections: 6, ..Shape::default() };
+    let load = Load::start(daemon.address, shape);
+    wait_until(DEADLINE, &format!("the crash at {point}@{passage}"), || happened.exists());
+    wait_until(DEADLINE, "another writer", || passage == 1 || daemon.roles("writer").iter().any(|pid| *pid != first));
+    daemon.remember();
+    load.progress(2000);
+    assert_eq!(load.broken(), 0, "a connection was lost");
+    let histories = load.finish();
+    daemon.stop();
+    checker::check(&daemon.store(), Format::Text, &histories, KILLED);
+}
+
+fn at_every(points: &'static [&'static str], passages: &'static [usize]) {
+    for echo in ["received", "stored", "synced"] {
+        // Two at a time: the machine of the reference has two cores.
+        for pair in points.chunks(2) {
+            std::thread::scope(|scope| {
+                for point in pair {
+                    scope.spawn(move || passages.iter().for_each(|passage| dies_at(point, *passage, echo)));
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn at_every_step_of_the_data_path() {
+    at_every(&WRITER, &[1, 2, 17]);
+}
+
+#[test]
+fn at_every_state_of_a_rotation() {
+    at_every(&ROTATION, &[2, 5]);
+}
+
+#[test]
+fn between_fragments_of_large_records() {
+    for point in WRITER {
+        let home = Home::new();
+        let (setup, happened) = doomed(&home, point, 9);
+        let setup = setup.set("server.max-message-size", "1MiB").set("server.framing", "length-prefixed");
+        let mut daemon = setup.start_in(home);
+        let (framing, smallest, largest) = (Framing::LengthPrefixed, 300_000, 1 << 20);
+        let shape = Shape { framing, smallest, largest, window: 2, connections: 3, ..Shape::default() };
+        let load = Load::start(daemon.address, shape);
+        wait_until(DEADLINE, &format!("the crash at {point}"), || happened.exists());
+        load.progress(20);
+        let histories = load.finish();
+        daemon.stop();
+        checker::check(&daemon.store(), Format::Text, &histories, KILLED);
+    }
+}
+
+fn one_client(daemon: &Daemon) -> History {
+    let client = Client::connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 20, 200)).unwrap();
+    serve(vec![client.quota(20).half_close()]).remove(0)
+}
+
+/// A crashed store with a torn record, and a death in the midst of its repair: the next start finishes it.
+#[test]
+fn at_every_step_of_a_recovery() {
+    for point in RECOVERY {
+        println!("{point}");
+        let home = Home::new();
+        let (setup, happened) = doomed(&home, point, 1);
+        // As long as this file exists, no point kills.
+        fs::write(&happened, "").unwrap();
+        let mut daemon = setup.start_in(home);
+        let mut histories = vec![one_client(&daemon)];
+        daemon.kill_all();
+        let tail = b"2026-11-22T08:42:00.123456Z 127.0.0.1:53210 01JD9Z0Q4X-17 torn in the mid";
+        let live = checker::files(&daemon.store()).pop().unwrap().path;
+        File::options().append(true).open(&live).unwrap().write_all(tail).unwrap();
+        fs::remove_file(&happened).unwrap();
+        // Whoever repairs is killed: a role is replaced, the supervisor ends the start.
+        match daemon.launch() {
+            Ok(()) => {}
+            Err(-9) => daemon.start_again(),
+            Err(code) => panic!("{point}: exit code {code}:\n{}", daemon.log()),
+        }
+        assert!(happened.exists(), "{point}: nothing was killed");
+        histories.push(one_client(&daemon));
+        daemon.stop();
+        checker::check(&daemon.store(), Format::Text, &histories, KILLED);
+        let aside = PathBuf::from(format!("{}.torn", live.display()));
+        assert!(fs::read(&aside).unwrap() == tail, "{point}: the torn bytes are kept");
+    }
+}

@@ -1,0 +1,294 @@
+//! Start, reload and stop of a daemon in the foreground, under load.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use nix::sys::signal::Signal;
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+use support::checker::{self, Expect};
+use support::client::{Client, End, History, Messages, drive, serve};
+use support::daemon::{Daemon, Setup, free_address};
+use support::framing::{Format, Framing};
+use support::load::{Load, OnBreak, Shape};
+use support::{DEADLINE, processes, stays_false, wait_until};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn client(address: SocketAddr) -> Client {
+    Client::connect(address, Framing::Line, Messages::generated(Framing::Line, 20, 200)).unwrap()
+}
+
+fn check(daemon: &Daemon, histories: &[History]) {
+    checker::check(&daemon.store(), Format::Text, histories, Expect::default());
+}
+
+#[test]
+fn a_graceful_stop_under_load_keeps_what_was_echoed() {
+    for (echo, signal) in [("received", Signal::SIGTERM), ("stored", Signal::SIGINT), ("synced", Signal::SIGTERM)] {
+        let mut daemon = Setup::default().set("server.echo", echo).start();
+        let load = Load::start(daemon.address, Shape { on_break: OnBreak::Leave, window: 200, ..Shape::default() });
+        load.progress(1000);
+        daemon.remember();
+        daemon.signal(signal);
+        assert_eq!(daemon.wait_exit(DEADLINE), 0, "exit code with {echo}");
+        let histories = load.finish();
+        // A lingering close: each got its echoes and an orderly end, not a reset.
+        for history in &histories {
+            assert_eq!(history.end, Some(End::Eof), "{echo}: end of {}", history.peer);
+        }
+        assert!(daemon.notified("STOPPING=1"));
+        check(&daemon, &histories);
+        // What it took in before the stop was stored, and so it was echoed, too.
+        daemon.start_again();
+        daemon.stop();
+        check(&daemon, &histories);
+    }
+}
+
+/// A client whose echoes cannot be delivered, once the daemon has stopped reading from it.
+fn held_up(daemon: &Daemon) -> Vec<Client> {
+    let mut clients = vec![client(daemon.address).window(usize::MAX).deaf()];
+    let mut last = (0, Instant::now());
+    wait_until(DEADLINE, "back-pressure", || {
+        support::client::turn(&mut clients).unwrap();
+        if clients[0].history.sent_bytes > last.0 {
+            last = (clients[0].history.sent_bytes, Instant::now());
+        }
+        last.0 > 0 && last.1.elapsed() > SECOND / 2
+    });
+    clients
+}
+
+/// It reads what is left, to the end.
+fn hear_out(mut clients: Vec<Client>) -> Vec<History> {
+    clients[0].finish(false);
+    clients[0].set_reading(true);
+    drive(&mut clients, "the end", |clients| clients[0].ended());
+    clients.into_iter().map(Client::leave).collect()
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let mut daemon = Setup::default().set("server.shutdown-timeout", "60s").set("limits.write-timeout", "60s").start();
+    let clients = held_up(&daemon);
+    daemon.remember();
+    daemon.signal(Signal::SIGTERM);
+    let supervisor = daemon.supervisor();
+    stays_false(SECOND * 3 / 2, "an end while echoes are due", || !processes::runs(supervisor));
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait_exit(SECOND * 5);
+    let histories = hear_out(clients);
+    daemon.start_again();
+    daemon.stop();
+    checker::check(&daemon.store(), Format::Text, &histories, Expect { empty_files: true, ..Expect::default() });
+}
+
+#[test]
+fn connections_end_at_the_shutdown_timeout() {
+    let mut daemon = Setup::default().set("server.shutdown-timeout", "1s").set("limits.write-timeout", "60s").start();
+    let clients = held_up(&daemon);
+    let begin = Instant::now();
+    daemon.stop();
+    assert!(begin.elapsed() >= SECOND * 9 / 10, "the client had its second");
+    check(&daemon, &hear_out(clients));
+}
+
+/// The inode of the socket that listens on `address`, as `/proc/net/tcp` has it.
+fn listener(address: SocketAddr) -> Option<String> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let SocketAddr::V4(address) = address else { panic!("IPv4 only") };
+    let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
+    let fields = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    fields
+        .into_iter()
+        .find(|fields| fields.get(1) == Some(&wanted.as_str()) && fields[3] == "0A")
+        .map(|fields| fields[9].to_owned())
+}
+
+/// Sends `HUP` and waits for a generation of `count` workers that has none of the old ones accepting.
+fn reload(daemon: &mut Daemon, count: usize) {
+    let old: BTreeSet<i32> = daemon.workers().into_iter().collect();
+    daemon.signal(Signal::SIGHUP);
+    wait_until(DEADLINE, "a new generation", || {
+        daemon.workers().iter().filter(|pid| !old.contains(pid)).count() == count
+    });
+    daemon.remember();
+}
+
+#[test]
+fn a_reload_under_load_refuses_nobody_and_loses_nothing() {
+    for echo in ["received", "stored", "synced"] {
+        let mut daemon = Setup::default().set("server.echo", echo).start();
+        let inode = listener(daemon.address).expect("it listens");
+        // Old connections go on for as long as they like; new ones are made all the time.
+        let lasting = Load::start(daemon.address, Shape::default());
+        let coming = Load::start(daemon.address, Shape { messages_a_connection: Some(10), ..Shape::default() });
+        for workers in [3, 1, 2] {
+            daemon.reconfigure(|setup| setup.set("server.workers", workers));
+            reload(&mut daemon, usize::try_from(workers).unwrap());
+            lasting.progress(200);
+            coming.progress(200);
+        }
+        assert_eq!(listener(daemon.address), Some(inode), "the listener never closed");
+        let mut histories = lasting.finish();
+        histories.extend(coming.finish());
+        // The last old connection has ended, and with it the old generations.
+        wait_until(DEADLINE, "the end of the old generations", || daemon.workers().len() == 2);
+        daemon.stop();
+        check(&daemon, &histories);
+    }
+}
+
+#[test]
+fn a_reload_takes_up_a_changed_address() {
+    let mut daemon = Setup::default().start();
+    let (first, second) = (daemon.address, free_address());
+    let inode = listener(first);
+    let mut old = vec![client(first).quota(3)];
+    drive(&mut old, "three echoes", |clients| clients[0].served());
+    daemon.reconfigure(|setup| setup.listen(&[first, second]));
+    daemon.signal(Signal::SIGHUP);
+    wait_until(DEADLINE, "the second address", || TcpStream::connect(second).is_ok());
+    assert_eq!(listener(first), inode, "the first one stays");
+    let mut histories = serve(vec![client(first).quota(5), client(second).quota(5)]);
+    daemon.reconfigure(|setup| setup.listen(&[second]));
+    daemon.signal(Signal::SIGHUP);
+    wait_until(DEADLINE, "the end of the first address", || TcpStream::connect(first).is_err());
+    // The connection that came over it goes on.
+    old[0].allow(3);
+    drive(&mut old, "three more echoes", |clients| clients[0].served());
+    assert!(!old[0].ended());
+    histories.extend(old.into_iter().map(Client::leave));
+    histories.extend(serve(vec![client(second).quota(5)]));
+    daemon.stop();
+    check(&daemon, &histories);
+}
+
+#[test]
+fn a_reload_changes_what_it_may() {
+    let mut daemon = Setup::default().set("server.max-message-size", "1KiB").start();
+    daemon.reconfigure(|setup| {
+        let setup = setup
+            .set("server.framing", "octet-counted")
+            .set("server.max-message-size", "1MiB")
+            .set("server.echo", "synced");
+        setup.set("rotate.max-size", "64KiB").set("server.reload-timeout", "1s")
+    });
+    reload(&mut daemon, 2);
+    wait_until(DEADLINE, "the end of the old generation", || daemon.workers().len() == 2);
+    let messages = || Messages::generated(Framing::OctetCounted, 1, 200_000);
+    let clients =
+        (0..3).map(|_| Client::connect(daemon.address, Framing::OctetCounted, messages()).unwrap().quota(10)).collect();
+    let histories = serve(clients);
+    daemon.stop();
+    let report = checker::check(
+        &daemon.store(),
+        Format::Text,
+        &histories,
+        Expect { max_size: Some(65536), ..Expect::default() },
+    );
+    assert!(report.files.len() > 3);
+}
+
+#[test]
+fn old_connections_end_at_the_reload_timeout() {
+    let mut daemon = Setup::default().set("server.reload-timeout", "1s").start();
+    let mut stream = TcpStream::connect(daemon.address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut clients = vec![client(daemon.address).quota(3)];
+    drive(&mut clients, "three echoes", |clients| clients[0].served());
+    reload(&mut daemon, 2);
+    assert_eq!(stream.read(&mut [0; 10]).expect("an orderly end"), 0);
+    drive(&mut clients, "the end", |clients| clients[0].ended());
+    assert_eq!(clients[0].history.end, Some(End::Eof));
+    wait_until(DEADLINE, "the end of the old generation", || daemon.workers().len() == 2);
+    let histories: Vec<History> = clients.into_iter().map(Client::leave).collect();
+    daemon.stop();
+    check(&daemon, &histories);
+}
+
+#[test]
+fn a_bad_configuration_leaves_the_old_one() {
+    let mut daemon = Setup::default().start();
+    let workers = daemon.workers();
+    let load = Load::start(daemon.address, Shape { messages_a_connection: Some(10), ..Shape::default() });
+    let good = std::fs::read_to_string(daemon.config_path()).unwrap();
+    let other = daemon.home().join("elsewhere").display().to_string();
+    type Change = Box<dyn Fn(Setup) -> Setup>;
+    let refused: [(&str, Change); 6] = [
+        ("server.ecko", Box::new(|setup| setup.set("server.ecko", "stored"))),
+        ("server.workers", Box::new(|setup| setup.set("server.workers", "many"))),
+        ("store.directory", Box::new(move |setup| setup.set("store.directory", other.as_str()))),
+        ("store.prefix", Box::new(|setup| setup.set("store.prefix", "other"))),
+        ("store.format", Box::new(|setup| setup.set("store.format", "jsonl"))),
+        ("daemon.pid-file", Box::new(|setup| setup.set("daemon.pid-file", "/run/other.pid"))),
+    ];
+    for (key, change) in refused {
+        let before = daemon.log().len();
+        std::fs::write(daemon.config_path(), change(daemon.setup.clone()).text(daemon.home())).unwrap();
+        daemon.signal(Signal::SIGHUP);
+        let name = key.split_once('.').unwrap().1;
+        wait_until(DEADLINE, &format!("the log names {key}"), || daemon.log()[before..].contains(name));
+        load.progress(50);
+        assert_eq!(daemon.workers(), workers, "the old workers go on after {key}");
+    }
+    std::fs::write(daemon.config_path(), good).unwrap();
+    reload(&mut daemon, 2);
+    load.progress(50);
+    let histories = load.finish();
+    daemon.stop();
+    check(&daemon, &histories);
+}
+
+#[test]
+fn an_orphaned_family_drains_and_ends() {
+    for echo in ["received", "stored"] {
+        let mut daemon = Setup::default().set("server.echo", echo).start();
+        let load = Load::start(daemon.address, Shape { on_break: OnBreak::Leave, ..Shape::default() });
+        load.progress(500);
+        daemon.remember();
+        let family = processes::family(daemon.supervisor());
+        assert_eq!(family.len(), 4, "supervisor, writer, two workers");
+        daemon.signal(Signal::SIGKILL);
+        assert_eq!(daemon.wait_exit(DEADLINE), -9);
+        wait_until(DEADLINE, "the end of the others", || !family.iter().any(|pid| processes::runs(*pid)));
+        let histories = load.finish();
+        check(&daemon, &histories);
+        // The lock is free, and the writer's end was a clean one.
+        daemon.start_again();
+        daemon.stop();
+        check(&daemon, &histories);
+    }
+}
+
+#[test]
+fn status_and_titles_tell_who_runs() {
+    let mut daemon = Setup::default().set("server.workers", 3).start();
+    assert!(daemon.notified("STATUS="), "{:?}", daemon.messages());
+    let mut titles: Vec<String> =
+        processes::family(daemon.supervisor()).into_iter().filter_map(processes::title).collect();
+    titles.sort();
+    let expected =
+        ["supervisor", "worker 1", "worker 2", "worker 3", "writer"].map(|role| format!("echostored: {role}"));
+    assert_eq!(titles, expected);
+    daemon.stop();
+}
+
+#[test]
+fn several_addresses_of_both_families() {
+    let first = free_address();
+    let Ok(six) = std::net::TcpListener::bind("[::1]:0") else {
+        println!("SKIPPED: this machine has no IPv6 loopback");
+        return;
+    };
+    let second = six.local_addr().unwrap();
+    drop(six);
+    let mut daemon = Setup::default().listen(&[first, second]).start();
+    let histories = serve(vec![client(first).quota(20).half_close(), client(second).quota(20).half_close()]);
+    assert!(histories[1].peer.is_ipv6());
+    daemon.stop();
+    check(&daemon, &histories);
+}
