@@ -27,7 +27,15 @@ const ROTATION: [&str; 6] = [
     "rotate-published",
     "rotate-before-old-sync",
 ];
-const RECOVERY: [&str; 4] = ["recover-created", "recover-swapped", "recover-torn-copied", "recover-cut"];
+const RECOVERY: [&str; 7] = [
+    "rotate-created",
+    "rotate-synced",
+    "rotate-linked",
+    "rotate-swapped",
+    "recover-swapped",
+    "recover-torn-copied",
+    "recover-cut",
+];
 const KILLED: Expect = Expect { max_size: None, empty_files: true };
 
 /// A daemon that dies at the `passage`-th time that its writer comes by `point`; the file tells when that has happened.

@@ -176,9 +176,10 @@ impl Daemon {
     /// Waits for the end; the exit code, or the negative number of the signal.
     pub fn wait_exit(&mut self, deadline: Duration) -> i32 {
         let mut status = None;
-        let child = self.child.as_mut().expect("it runs");
         let ended = came_true(deadline, || {
-            status = child.try_wait().unwrap();
+            // As a service manager does: a full socket would keep the last words from being sent.
+            self.notified("");
+            status = self.child.as_mut().expect("it runs").try_wait().unwrap();
             status.is_some()
         });
         assert!(ended, "the daemon did not end within {deadline:?}");
