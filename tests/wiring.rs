@@ -93,8 +93,9 @@ impl Census {
         for descriptor in self.held[&pid].iter().filter(|descriptor| descriptor.number > 2 && !descriptor.is_pipe()) {
             *kinds.entry(self.kind(&descriptor.target)).or_default() += 1;
         }
-        // The supervisor keeps second descriptions of the two newest segments, once there are two.
-        if let Some(count) = kinds.get_mut("segment").filter(|count| pid == self.supervisor && **count == 2) {
+        // The supervisor keeps second descriptions of closed segments too, until they are synced: at most four.
+        if let Some(count) = kinds.get_mut("segment").filter(|count| pid == self.supervisor && (1..=5).contains(*count))
+        {
             *count = 1;
         }
         kinds
