@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 fn parse(text: &str) -> Config {
-    config::parse(text, Path::new("c.toml"), Path::new("/work/here")).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    config::parse(text, Path::new("c.toml"), Path::new("/srv/here")).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
 fn shipped(name: &str) -> String {
@@ -82,9 +82,9 @@ fn every_key_of_the_shipped_file_has_its_comment() {
 fn the_development_file_needs_no_root() {
     let config = parse(&shipped("dev.toml"));
     assert_eq!(config.server.listen, ["127.0.0.1:7007", "[::1]:7007"].map(|a| a.parse::<SocketAddr>().unwrap()));
-    assert_eq!(config.store.directory, Path::new("/work/here/var/echostored"));
+    assert_eq!(config.store.directory, Path::new("/srv/here/var/echostored"));
     for path in [&config.daemon.pid_file, config.daemon.log_file.as_ref().unwrap()] {
-        assert!(path.starts_with("/work/here/var"), "{}", path.display());
+        assert!(path.starts_with("/srv/here/var"), "{}", path.display());
     }
 }
 
@@ -112,7 +112,7 @@ fn every_key_is_read() {
         },
         limits: Limits { max_connections: None, write_timeout: Some(Duration::from_millis(10)) },
         store: Store {
-            directory: PathBuf::from("/work/here/../a/b"),
+            directory: PathBuf::from("/srv/here/../a/b"),
             prefix: "a.B_c-9".to_owned(),
             format: Format::Jsonl,
             file_mode: 0o660,
@@ -120,7 +120,7 @@ fn every_key_is_read() {
         },
         rotate: Rotate { max_size: Some(4096), interval: Some(Duration::from_secs(5400)), timezone: Timezone::Local },
         daemon: Daemon {
-            pid_file: PathBuf::from("/work/here/p"),
+            pid_file: PathBuf::from("/srv/here/p"),
             user: Some("u".to_owned()),
             group: Some("99".to_owned()),
             log_file: Some(PathBuf::from("/l")),

@@ -47,7 +47,10 @@ impl CleanEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Go on writing to it.
-    Resume,
+    Resume {
+        /// The end was unclean, and what came before this empty segment is in doubt.
+        check: bool,
+    },
     /// Begin a new one. `check`: the end was unclean, so look for a torn record.
     Replace {
         /// Whether the old tail is in doubt.
@@ -59,8 +62,8 @@ pub enum Verdict {
 pub fn verdict(newest: &SegmentName, length: u64, clean: Option<&CleanEnd>, format: Format) -> Verdict {
     let clean = clean.filter(|note| note.segment == newest.build() && note.length == length);
     match clean {
-        Some(note) if note.format == format_name(format) => Verdict::Resume,
-        _ if length == 0 => Verdict::Resume,
+        Some(note) if note.format == format_name(format) => Verdict::Resume { check: false },
+        _ if length == 0 => Verdict::Resume { check: clean.is_none() },
         Some(_) => Verdict::Replace { check: false },
         None => Verdict::Replace { check: true },
     }
@@ -187,11 +190,14 @@ mod tests {
     fn the_verdict_follows_the_note_and_not_the_looks() {
         let name = SegmentName { prefix: "messages".into(), sequence: 4, start: 0 };
         let note = CleanEnd { segment: name.build(), length: 10, format: "text".into() };
-        assert_eq!(verdict(&name, 10, Some(&note), Format::Text), Verdict::Resume);
+        assert_eq!(verdict(&name, 10, Some(&note), Format::Text), Verdict::Resume { check: false });
         assert_eq!(verdict(&name, 10, Some(&note), Format::Jsonl), Verdict::Replace { check: false });
         assert_eq!(verdict(&name, 11, Some(&note), Format::Text), Verdict::Replace { check: true });
         assert_eq!(verdict(&name, 10, None, Format::Text), Verdict::Replace { check: true });
-        assert_eq!(verdict(&name, 0, None, Format::Text), Verdict::Resume);
+        assert_eq!(verdict(&name, 0, None, Format::Text), Verdict::Resume { check: true });
+        // A start that was killed before it removed the note has begun this segment; the one before is in doubt.
+        let stale = CleanEnd { segment: "messages-0000000003-19700101T000000Z.log".into(), ..note };
+        assert_eq!(verdict(&name, 0, Some(&stale), Format::Text), Verdict::Resume { check: true });
     }
 
     #[test]

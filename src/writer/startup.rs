@@ -111,7 +111,7 @@ fn recover(shelf: &mut Shelf, segments: &[SegmentName], format: Format) -> io::R
         Some(segment) => {
             let length = segment.length()?;
             match verdict(&segment.name, length, clean.as_ref(), format) {
-                Verdict::Resume => (Some(segment), length, clean.is_none()),
+                Verdict::Resume { check } => (Some(segment), length, check),
                 Verdict::Replace { check } => (None, 0, check),
             }
         }
