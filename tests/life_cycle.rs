@@ -267,7 +267,7 @@ fn an_orphaned_family_drains_and_ends() {
 #[test]
 fn status_and_titles_tell_who_runs() {
     let mut daemon = Setup::default().set("server.workers", 3).start();
-    assert!(daemon.notified("STATUS="), "{:?}", daemon.messages());
+    assert!(daemon.notified("STATUS="), "{:?}", daemon.manager().heard());
     let mut titles: Vec<String> =
         processes::family(daemon.supervisor()).into_iter().filter_map(processes::title).collect();
     titles.sort();
@@ -290,5 +290,27 @@ fn several_addresses_of_both_families() {
     let histories = serve(vec![client(first).quota(20).half_close(), client(second).quota(20).half_close()]);
     assert!(histories[1].peer.is_ipv6());
     daemon.stop();
+    check(&daemon, &histories);
+}
+
+#[test]
+fn a_deaf_service_manager_holds_nobody_up() {
+    let mut daemon = Setup::default().start();
+    daemon.manager().go_deaf();
+    // More messages than its queue takes (net.unix.max_dgram_qlen, usually 10): two for each reload.
+    for _ in 0..20 {
+        reload(&mut daemon, 2);
+        wait_until(DEADLINE, "the end of the old generation", || daemon.workers().len() == 2);
+    }
+    let victim = daemon.workers()[0];
+    processes::signal(victim, Signal::SIGKILL);
+    wait_until(DEADLINE, "another worker", || {
+        let workers = daemon.workers();
+        workers.len() == 2 && !workers.contains(&victim)
+    });
+    let histories = serve(vec![client(daemon.address).quota(20).half_close()]);
+    daemon.remember();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit(DEADLINE), 0);
     check(&daemon, &histories);
 }

@@ -1,13 +1,12 @@
 //! The real binary over real sockets, files and signals: start, readiness, roles, stop.
 use super::home::{self, Home};
+use super::manager::Manager;
 pub use super::setup::{Setup, free_address};
 use super::{DEADLINE, came_true, processes, wait_until};
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,9 +17,7 @@ pub struct Daemon {
     pub setup: Setup,
     pub address: SocketAddr,
     child: Option<Child>,
-    notify: UnixDatagram,
-    /// Every line of every message on the notification socket, in order.
-    messages: Vec<String>,
+    manager: Manager,
     /// Processes that may outlive their supervisor.
     known: BTreeSet<i32>,
     home: Home,
@@ -28,16 +25,12 @@ pub struct Daemon {
 
 impl Daemon {
     pub(super) fn new(home: Home, setup: Setup) -> Self {
-        let path = home.join("notify");
-        let notify = UnixDatagram::bind(&path).unwrap();
-        notify.set_nonblocking(true).unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).unwrap();
+        let manager = Manager::listen(&home);
         if !home.join("run").exists() {
             home.make_dir("run");
         }
         let address = "127.0.0.1:1".parse().unwrap();
-        let mut daemon =
-            Self { setup, address, child: None, notify, messages: Vec::new(), known: BTreeSet::new(), home };
+        let mut daemon = Self { setup, address, child: None, manager, known: BTreeSet::new(), home };
         if daemon.setup.fixed_address {
             daemon.address = daemon.setup.address();
         } else {
@@ -60,7 +53,7 @@ impl Daemon {
         let mut command = command(&["run", "--config"]);
         command.arg(self.config_path()).env("NOTIFY_SOCKET", self.home.join("notify"));
         command.envs(self.setup.environment.iter().cloned()).current_dir(self.home.path());
-        self.messages.clear();
+        self.manager.forget();
         self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
         let end = Instant::now() + DEADLINE;
         loop {
@@ -120,17 +113,14 @@ impl Daemon {
         String::from_utf8_lossy(&std::fs::read(self.log_path()).unwrap_or_default()).into_owned()
     }
 
-    /// Takes what the notification socket holds; whether a line with this beginning has come since the start.
-    pub fn notified(&mut self, beginning: &str) -> bool {
-        let mut buffer = [0; 4096];
-        while let Ok(length) = self.notify.recv(&mut buffer) {
-            self.messages.extend(String::from_utf8_lossy(&buffer[..length]).lines().map(str::to_owned));
-        }
-        self.messages.iter().any(|line| line.starts_with(beginning))
+    /// Whether the service manager has heard a line with this beginning since the start.
+    pub fn notified(&self, beginning: &str) -> bool {
+        self.manager.heard().iter().any(|line| line.starts_with(beginning))
     }
 
-    pub fn messages(&self) -> &[String] {
-        &self.messages
+    /// The service manager, as the daemon knows it.
+    pub fn manager(&self) -> &Manager {
+        &self.manager
     }
 
     pub fn supervisor(&self) -> i32 {
