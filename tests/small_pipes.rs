@@ -41,18 +41,29 @@ fn pipe_sizes(pid: i32) -> Vec<i32> {
         .collect()
 }
 
+/// A daemon that has small pipes only. Who has not becomes a hog: somebody else of the same user has given pages back.
+fn cramped(setup: &Setup, hogs: &mut Vec<Daemon>) -> Daemon {
+    for _ in 0..30 {
+        let daemon = setup.clone().start();
+        let sizes = pipe_sizes(daemon.supervisor());
+        if !sizes.is_empty() && sizes.iter().all(|size| *size <= 8192) {
+            return daemon;
+        }
+        hogs.push(daemon);
+    }
+    panic!("the limit is not reached");
+}
+
 #[test]
 fn it_works_with_pipes_of_eight_kibibytes() {
     let Some(mut hogs) = hogs() else { return };
     for (framing, smallest, largest, window) in [
         (Framing::Line, 10, 300, 32),
         (Framing::LengthPrefixed, 100, 30_000, 4),
-        (Framing::LengthPrefixed, 1000, 500_000, 2),
+        (Framing::LengthPrefixed, 1000, 200_000, 2),
     ] {
         let setup = Setup::default().set("server.framing", framing.name()).set("server.max-message-size", "1MiB");
-        let mut daemon = setup.set("rotate.max-size", "8MiB").start();
-        let sizes = pipe_sizes(daemon.supervisor());
-        assert!(!sizes.is_empty() && sizes.iter().all(|size| *size <= 8192), "the limit was not reached: {sizes:?}");
+        let mut daemon = cramped(&setup.set("rotate.max-size", "8MiB"), &mut hogs);
         let shape = Shape { framing, smallest, largest, window, connections: 6, ..Shape::default() };
         let load = Load::start(daemon.address, shape);
         for _ in 0..5 {
@@ -69,14 +80,15 @@ fn it_works_with_pipes_of_eight_kibibytes() {
         checker::check(&daemon.store(), Format::Text, &histories, Expect { empty_files: true, ..Expect::default() });
     }
     // The second hog itself: its first workers have large pipes, its last ones small ones.
-    serves_with_large_and_with_small_pipes(hogs.pop().expect("two"));
-    hogs[0].stop();
+    let second = hogs.swap_remove(1);
+    serves_with_large_and_with_small_pipes(second);
+    hogs.iter_mut().for_each(Daemon::stop);
 }
 
 fn serves_with_large_and_with_small_pipes(mut hog: Daemon) {
-    let shape = Shape { connections: 200, window: 4, smallest: 10, largest: 20_000, ..Shape::default() };
+    let shape = Shape { connections: 200, window: 4, smallest: 10, largest: 9000, ..Shape::default() };
     let load = Load::start(hog.address, shape);
-    load.progress(4000);
+    load.progress(1000);
     let histories = load.finish();
     hog.stop();
     checker::check(&hog.store(), Format::Text, &histories, Expect::default());
