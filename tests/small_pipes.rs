@@ -60,7 +60,7 @@ fn it_works_with_pipes_of_eight_kibibytes() {
     for (framing, smallest, largest, window) in [
         (Framing::Line, 10, 300, 32),
         (Framing::LengthPrefixed, 100, 30_000, 4),
-        (Framing::LengthPrefixed, 1000, 200_000, 2),
+        (Framing::LengthPrefixed, 1000, 100_000, 2),
     ] {
         let setup = Setup::default().set("server.framing", framing.name()).set("server.max-message-size", "1MiB");
         let mut daemon = cramped(&setup.set("rotate.max-size", "8MiB"), &mut hogs);
