@@ -39,7 +39,7 @@ fn a_graceful_stop_under_load_keeps_what_was_echoed() {
         for history in &histories {
             assert_eq!(history.end, Some(End::Eof), "{echo}: end of {}", history.peer);
         }
-        assert!(daemon.notified("STOPPING=1"));
+        wait_until(DEADLINE, "STOPPING=1", || daemon.notified("STOPPING=1"));
         check(&daemon, &histories);
         // What it took in before the stop was stored, and so it was echoed, too.
         daemon.start_again();
@@ -123,17 +123,19 @@ fn a_reload_under_load_refuses_nobody_and_loses_nothing() {
     for echo in ["received", "stored", "synced"] {
         let mut daemon = Setup::default().set("server.echo", echo).start();
         let inode = listener(daemon.address).expect("it listens");
-        // Old connections go on for as long as they like; new ones are made all the time.
-        let lasting = Load::start(daemon.address, Shape::default());
+        let mut histories = Vec::new();
+        // New connections are made all the time; those that are there at a reload go on for as long as they like (until
+        // the second reload after).
         let coming = Load::start(daemon.address, Shape { messages_a_connection: Some(10), ..Shape::default() });
         for workers in [3, 1, 2] {
+            let lasting = Load::start(daemon.address, Shape::default());
             daemon.reconfigure(|setup| setup.set("server.workers", workers));
             reload(&mut daemon, usize::try_from(workers).unwrap());
             lasting.progress(200);
             coming.progress(200);
+            histories.extend(lasting.finish());
         }
         assert_eq!(listener(daemon.address), Some(inode), "the listener never closed");
-        let mut histories = lasting.finish();
         histories.extend(coming.finish());
         // The last old connection has ended, and with it the old generations.
         wait_until(DEADLINE, "the end of the old generations", || daemon.workers().len() == 2);
@@ -147,13 +149,13 @@ fn a_reload_takes_up_a_changed_address() {
     let mut daemon = Setup::default().start();
     let (first, second) = (daemon.address, free_address());
     let inode = listener(first);
-    let mut old = vec![client(first).quota(3)];
-    drive(&mut old, "three echoes", |clients| clients[0].served());
     daemon.reconfigure(|setup| setup.listen(&[first, second]));
     daemon.signal(Signal::SIGHUP);
     wait_until(DEADLINE, "the second address", || TcpStream::connect(second).is_ok());
     assert_eq!(listener(first), inode, "the first one stays");
     let mut histories = serve(vec![client(first).quota(5), client(second).quota(5)]);
+    let mut old = vec![client(first).quota(3)];
+    drive(&mut old, "three echoes", |clients| clients[0].served());
     daemon.reconfigure(|setup| setup.listen(&[second]));
     daemon.signal(Signal::SIGHUP);
     wait_until(DEADLINE, "the end of the first address", || TcpStream::connect(first).is_err());
@@ -163,6 +165,23 @@ fn a_reload_takes_up_a_changed_address() {
     assert!(!old[0].ended());
     histories.extend(old.into_iter().map(Client::leave));
     histories.extend(serve(vec![client(second).quota(5)]));
+    daemon.stop();
+    check(&daemon, &histories);
+}
+
+#[test]
+fn a_third_generation_closes_the_first() {
+    let mut daemon = Setup::default().start();
+    let mut clients = vec![client(daemon.address).quota(3)];
+    drive(&mut clients, "three echoes", |clients| clients[0].served());
+    reload(&mut daemon, 2);
+    clients[0].allow(3);
+    drive(&mut clients, "three more echoes", |clients| clients[0].served());
+    assert!(!clients[0].ended(), "one reload ends nobody");
+    reload(&mut daemon, 2);
+    drive(&mut clients, "the end", |clients| clients[0].ended());
+    assert_eq!(clients[0].history.end, Some(End::Eof));
+    let histories: Vec<History> = clients.into_iter().map(Client::leave).collect();
     daemon.stop();
     check(&daemon, &histories);
 }
@@ -267,7 +286,7 @@ fn an_orphaned_family_drains_and_ends() {
 #[test]
 fn status_and_titles_tell_who_runs() {
     let mut daemon = Setup::default().set("server.workers", 3).start();
-    assert!(daemon.notified("STATUS="), "{:?}", daemon.manager().heard());
+    wait_until(DEADLINE, "a status line", || daemon.notified("STATUS="));
     let mut titles: Vec<String> =
         processes::family(daemon.supervisor()).into_iter().filter_map(processes::title).collect();
     titles.sort();

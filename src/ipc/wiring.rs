@@ -54,6 +54,8 @@ pub enum Descriptor {
     ControlSupervisor,
     /// The role's end of its control channel.
     ControlRole,
+    /// The socket to the service manager.
+    Notify,
     /// The pid file of `run --daemon`, and its directory.
     PidFile,
     /// A role's own signalfd and epoll instance, made after the fork.
@@ -102,6 +104,7 @@ pub const TABLE: &[(Descriptor, Keeps, Keeps, Keeps)] = &[
     (Null, None, None, Makes),
     (ControlSupervisor, All, None, None),
     (ControlRole, None, Own, Own),
+    (Notify, All, None, None),
     (PidFile, All, None, None),
     (Signals, Makes, Makes, Makes),
     (Epoll, Makes, Makes, Makes),

@@ -111,6 +111,7 @@ struct Supervisor {
     workers: Vec<crew::Worker>,
     /// By number: deaths, and when a missing worker is forked.
     slots: Vec<(Deaths, Option<Instant>)>,
+    wanted_workers: usize,
     generation: u64,
     last_id: u64,
     last_frame_limit: usize,
@@ -134,7 +135,6 @@ impl Supervisor {
         poller.add(&signals, SIGNALS, Interest::Input)?;
         Ok(Self {
             options,
-            config,
             entries,
             ground,
             starter,
@@ -148,6 +148,8 @@ impl Supervisor {
             writer_due: Some(Instant::now()),
             workers: Vec::new(),
             slots: Vec::new(),
+            wanted_workers: worker_count(&config),
+            config,
             generation: 1,
             last_id: 0,
             last_frame_limit: 0,
@@ -192,6 +194,7 @@ impl Supervisor {
 
     /// What follows from the state: readiness, the start's failure, the stop's next step, the status line.
     fn advance(&mut self, now: Instant) -> Option<u8> {
+        self.notify.flush();
         if let Some(code) = self.advance_stop(now) {
             return Some(code);
         }
@@ -228,16 +231,9 @@ impl Supervisor {
             || self.slots.iter().any(|(deaths, _)| deaths.in_a_row() >= START_ATTEMPTS)
     }
 
-    fn wanted_workers(&self) -> usize {
-        match self.config.server.workers {
-            Workers::Auto => process::cpu_count().min(64),
-            Workers::Count(count) => usize::from(count),
-        }
-    }
-
     fn all_ready(&self) -> bool {
         let ready = self.current_workers().filter(|worker| worker.ready).count();
-        self.writer.as_ref().is_some_and(|writer| writer.ready) && ready == self.wanted_workers()
+        self.writer.as_ref().is_some_and(|writer| writer.ready) && ready == self.wanted_workers
     }
 
     fn current_workers(&self) -> impl Iterator<Item = &crew::Worker> {
@@ -249,7 +245,7 @@ impl Supervisor {
             for address in self.ground.listeners.addresses() {
                 crate::notice!("listening on {address}");
             }
-            crate::notice!("ready: {} workers, store {}", self.wanted_workers(), self.config.store.directory.display());
+            crate::notice!("ready: {} workers, store {}", self.wanted_workers, self.config.store.directory.display());
         }
         self.was_ready = true;
         self.tell_ready = false;
@@ -272,7 +268,7 @@ impl Supervisor {
         if self.stop.is_some() || self.writer.as_ref().is_none_or(|writer| !writer.ready && !self.was_ready) {
             return;
         }
-        self.slots.resize(self.wanted_workers(), (Deaths::default(), None));
+        self.slots.resize(self.wanted_workers, (Deaths::default(), None));
         for index in 0..self.slots.len() {
             let (number, due) = (index + 1, self.slots[index].1);
             if due.is_some_and(|due| now < due) || self.current_workers().any(|worker| worker.number == number) {
@@ -451,7 +447,7 @@ impl Supervisor {
             leaving: self.workers.len() - self.current_workers().count(),
             connections: self.ground.admission.total(),
             rate,
-            degraded: serving < self.wanted_workers() || self.writer.as_ref().is_none_or(|writer| !writer.ready),
+            degraded: serving < self.wanted_workers || self.writer.as_ref().is_none_or(|writer| !writer.ready),
         }
     }
 
@@ -478,5 +474,12 @@ impl Supervisor {
             worker.channel.send(message);
             worker.leaving = true;
         }
+    }
+}
+
+fn worker_count(config: &Config) -> usize {
+    match config.server.workers {
+        Workers::Auto => process::cpu_count().min(64),
+        Workers::Count(count) => usize::from(count),
     }
 }

@@ -40,6 +40,7 @@ impl Supervisor {
         let server = &loaded.config.server;
         self.ground.listeners.follow(&server.listen, server.keepalive).map_err(|Fatal { message, .. }| message)?;
         let old = std::mem::replace(&mut self.config, loaded.config);
+        self.wanted_workers = super::worker_count(&self.config);
         log::set_level(self.config.log.level);
         if writer_differs(&old, &self.config)
             && let Some(writer) = &mut self.writer

@@ -64,11 +64,6 @@ impl Door {
         self.listeners.iter().try_for_each(|listener| poller.remove(listener.as_fd()))
     }
 
-    /// Whether `token` is one of our listeners.
-    pub fn owns(&self, token: u64) -> bool {
-        token >= self.first_token && token - self.first_token < self.listeners.len() as u64
-    }
-
     /// Takes the next connection of the listener `token`, counting it on the admission board first.
     pub fn next(&self, token: u64, admission: &Admission) -> Arrival {
         let index = usize::try_from(token - self.first_token).unwrap_or(usize::MAX);
@@ -133,9 +128,14 @@ impl Door {
     }
 
     /// Closes for good; connections that are waiting belong to the other workers.
-    pub fn shut(&mut self) {
+    ///
+    /// The other processes hold the same sockets, so closing ours would not end the watching (epoll(7), question 6).
+    pub fn shut(&mut self, poller: &Poller) -> io::Result<()> {
+        if self.paused.take().is_none() {
+            self.unwatch(poller)?;
+        }
         self.listeners.clear();
-        self.paused = None;
+        Ok(())
     }
 }
 

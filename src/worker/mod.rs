@@ -191,13 +191,14 @@ impl Worker {
             SIGNALS => {
                 while self.signals.next()?.is_some() {
                     // From a dying supervisor, or somebody who means this worker: leave in order.
-                    self.close_all();
+                    self.close_all()?;
                 }
             }
             ACKS => self.take_acks()?,
             // Room in the pipe: `flush` comes at the end of every turn.
             PIPE => {}
-            token if self.door.owns(token) => self.accept(token)?,
+            // Also a listener's last event from before the door was shut.
+            token if token < Key::FIRST_TOKEN => self.accept(token)?,
             token => {
                 let key = Key::from_token(token);
                 if let Some(connection) = self.table.get(key) {
@@ -214,25 +215,25 @@ impl Worker {
             match self.channel.receive()? {
                 Received::Nothing => return Ok(None),
                 Received::Message(ToWorker::Drain) => {
-                    self.door.shut();
+                    self.door.shut(&self.poller)?;
                     if self.state == State::Serving {
                         self.state = State::Draining;
                     }
                 }
-                Received::Message(ToWorker::Close) => self.close_all(),
+                Received::Message(ToWorker::Close) => self.close_all()?,
                 Received::Message(ToWorker::Abort) => return Ok(Some(exit::OK)),
                 Received::End => {
                     self.poller.remove(self.channel.as_fd())?;
                     self.deadline = Some(self.now + ORPHAN_DEADLINE);
-                    self.close_all();
+                    self.close_all()?;
                     return Ok(None);
                 }
             }
         }
     }
 
-    fn close_all(&mut self) {
-        self.door.shut();
+    fn close_all(&mut self) -> io::Result<()> {
+        self.door.shut(&self.poller)?;
         self.state = State::Closing;
         for key in self.table.keys() {
             if let Some(connection) = self.table.get(key) {
@@ -240,6 +241,7 @@ impl Worker {
             }
             self.table.enqueue(key);
         }
+        Ok(())
     }
 
     fn take_acks(&mut self) -> io::Result<()> {

@@ -238,7 +238,7 @@ impl Writer {
                     && let Err(broken) = self.uplinks[index].look(&self.private, &self.null)?
                     && self.pending.is_none()
                 {
-                    self.drop_broken(index, &broken.0);
+                    self.drop_broken(index, &broken.0)?;
                     continue;
                 }
                 index += 1;
@@ -250,10 +250,19 @@ impl Writer {
         Ok(true)
     }
 
-    fn drop_broken(&mut self, index: usize, why: &str) {
-        let uplink = self.uplinks.swap_remove(index);
+    fn drop_broken(&mut self, index: usize, why: &str) -> io::Result<()> {
+        let uplink = self.detach(index)?;
         error!("worker link {} carries {why}; its worker is replaced", uplink.id());
         self.channel.send(ToSupervisor::Broken(uplink.id()));
+        Ok(())
+    }
+
+    /// Takes a link out of service. The supervisor holds the same pipes: closing ours would not end the watching.
+    fn detach(&mut self, index: usize) -> io::Result<Uplink> {
+        let uplink = self.uplinks.swap_remove(index);
+        self.poller.remove(uplink.data())?;
+        self.poller.remove(uplink.acks())?;
+        Ok(uplink)
     }
 
     /// Drops the links that are at their end. `Finished`: none is left and none will come.
@@ -265,7 +274,7 @@ impl Writer {
                     index += 1;
                     continue;
                 }
-                let uplink = self.uplinks.swap_remove(index);
+                let uplink = self.detach(index)?;
                 if uplink.torn_bytes() > 0 {
                     self.scoreboard.add(Count::TornFrames, 1);
                     info!(

@@ -15,8 +15,9 @@ use crate::store::names::SegmentName;
 use crate::store::recovery::{CleanEnd, Verdict, set_aside, verdict, whole_length};
 use crate::store::segment::{Identity, Segment};
 use crate::store::{clock, directory, parse};
+use crate::sys::poll::Interest;
 use crate::sys::signals::{Signals, ignore, reset};
-use crate::sys::{self, AsFd, OwnedFd, crash, pipe};
+use crate::sys::{AsFd, OwnedFd, crash, pipe};
 use nix::sys::signal::Signal;
 use std::fs::File;
 use std::io;
@@ -201,9 +202,8 @@ impl Writer {
     /// Takes a link into service.
     pub(super) fn attach(&mut self, link: Link, mark: Mark) -> io::Result<()> {
         let uplink = Uplink::new(link, mark);
-        let (data, acks) = uplink.ends();
-        self.poller.add(data, super::data_token(uplink.id()), sys::poll::Interest::InputEdge)?;
-        self.poller.add(acks, super::ack_token(uplink.id()), sys::poll::Interest::OutputEdge)?;
+        self.poller.add(uplink.data(), super::data_token(uplink.id()), Interest::InputEdge)?;
+        self.poller.add(uplink.acks(), super::ack_token(uplink.id()), Interest::OutputEdge)?;
         self.uplinks.push(uplink);
         Ok(())
     }

@@ -6,7 +6,7 @@ use crate::ipc::commit::Mark;
 use crate::ipc::link::{Link, PrivatePipe, Terms};
 use crate::protocol::ack;
 use crate::protocol::frame::{self, Header, Kind};
-use crate::sys::{self, AsFd, OwnedFd, crash, file, memory, pipe};
+use crate::sys::{self, AsFd, BorrowedFd, OwnedFd, crash, file, memory, pipe};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -78,9 +78,14 @@ impl Uplink {
         self.terms.id
     }
 
-    /// The ends to watch: data pipe and ack pipe.
-    pub fn ends(&self) -> (impl AsFd, impl AsFd) {
-        (self.data.as_fd(), self.acks.as_fd())
+    /// The data pipe's end, to be watched.
+    pub fn data(&self) -> BorrowedFd<'_> {
+        self.data.as_fd()
+    }
+
+    /// The ack pipe's end, to be watched.
+    pub fn acks(&self) -> BorrowedFd<'_> {
+        self.acks.as_fd()
     }
 
     /// Notes that the pipe has news; `hangup`: its last writer is gone.

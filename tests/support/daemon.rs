@@ -182,7 +182,7 @@ impl Daemon {
         self.remember();
         self.signal(Signal::SIGTERM);
         assert_eq!(self.wait_exit(DEADLINE), 0, "exit code of a graceful stop");
-        assert!(self.notified("STOPPING=1"), "STOPPING=1 was not sent");
+        wait_until(DEADLINE, "STOPPING=1", || self.notified("STOPPING=1"));
         let left: Vec<i32> = self.known.iter().copied().filter(|pid| self.is_ours(*pid)).collect();
         assert_eq!(left, Vec::<i32>::new(), "processes that outlived their supervisor");
     }
