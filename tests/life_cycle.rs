@@ -170,6 +170,32 @@ fn a_reload_takes_up_a_changed_address() {
 }
 
 #[test]
+fn a_draining_worker_takes_no_connection_and_no_wake_up() {
+    let mut daemon = Setup::default().start();
+    let old = daemon.workers();
+    let mut lasting: Vec<Client> = (0..8).map(|_| client(daemon.address).quota(1)).collect();
+    drive(&mut lasting, "an echo for each", |clients| clients.iter().all(Client::served));
+    reload(&mut daemon, 2);
+    wait_until(DEADLINE, "the old workers have let go of the listener", || {
+        let listens = |pid: &i32| listener(daemon.address).is_some_and(|inode| holds_socket(*pid, &inode));
+        old.iter().filter(|pid| listens(pid)).count() == 0
+    });
+    // One at a time: a wake-up that went to a worker which does not accept would leave that connection waiting.
+    let mut histories = Vec::new();
+    for _ in 0..50 {
+        histories.extend(serve(vec![client(daemon.address).quota(1).half_close()]));
+    }
+    lasting.iter_mut().for_each(|client| client.finish(true));
+    histories.extend(serve(lasting));
+    daemon.stop();
+    check(&daemon, &histories);
+}
+
+fn holds_socket(pid: i32, inode: &str) -> bool {
+    processes::descriptors(pid).iter().any(|held| held.target == format!("socket:[{inode}]"))
+}
+
+#[test]
 fn a_third_generation_closes_the_first() {
     let mut daemon = Setup::default().start();
     let mut clients = vec![client(daemon.address).quota(3)];
