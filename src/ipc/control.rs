@@ -54,6 +54,8 @@ pub enum ToSupervisor {
         /// Opened when the segment was, never synced since.
         file: OwnedFd,
     },
+    /// Writer only: this closed segment, and all before it, are synced; their descriptions are of no more use.
+    Settled(u64),
     /// Writer only: this link is at its end and empty.
     Drained(u64),
     /// Writer only: this link carries what no worker of ours sends.
@@ -143,6 +145,7 @@ impl Message for ToSupervisor {
             Self::Segment { sequence, file } => (tagged(2, *sequence), vec![file.as_raw_fd()]),
             Self::Drained(id) => (tagged(3, *id), vec![]),
             Self::Broken(id) => (tagged(4, *id), vec![]),
+            Self::Settled(sequence) => (tagged(5, *sequence), vec![]),
         }
     }
 
@@ -156,6 +159,7 @@ impl Message for ToSupervisor {
             (2, rest) => Some(Self::Segment { sequence: word(rest)?, file: fds.pop()? }),
             (3, rest) => Some(Self::Drained(word(rest)?)),
             (4, rest) => Some(Self::Broken(word(rest)?)),
+            (5, rest) => Some(Self::Settled(word(rest)?)),
             _ => None,
         }
     }

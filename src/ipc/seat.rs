@@ -54,7 +54,7 @@ pub struct WriterSeat {
     pub private: PrivatePipe,
     /// The memory of the commit record.
     pub commit: OwnedFd,
-    /// Second descriptions of the newest segments, by sequence number.
+    /// Second descriptions of the live segment and of closed ones not synced yet, by sequence number.
     pub segments: Vec<(u64, OwnedFd)>,
     /// Its counters.
     pub scoreboard: Scoreboard,

@@ -44,7 +44,7 @@ pub enum Descriptor {
     Directory,
     /// The store's lock.
     Lock,
-    /// Second descriptions of the newest segments.
+    /// Second descriptions of the live segment and of closed ones not synced yet.
     Segment,
     /// The writer's own description of the live segment.
     LiveSegment,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::names::{CURRENT, SegmentName};
 use super::parse;
 use crate::config::Format;
-use crate::sys::file::{Access, open_at};
+use crate::sys::file::{Access, is_locked, open_at, stat_at};
 
 mod lines;
 pub use lines::{LINE_LIMIT, LineReader, Piece, Unfinished};
@@ -178,12 +178,12 @@ impl Listing {
         Ok(LineReader::new(open_at(self.directory.as_fd(), &segment.file, Access::Read, 0)?))
     }
 
-    /// Opens the lock file for a look at who holds it.
-    ///
-    /// # Errors
-    /// As `openat(2)`: `NotFound` if no daemon ever ran here, as in a copy.
-    pub fn open_lock(&self) -> io::Result<File> {
-        open_at(self.directory.as_fd(), LOCK, Access::Read, 0)
+    /// Whether a daemon holds the store's lock; `None` if that cannot be known here.
+    pub fn is_locked(&self) -> Option<bool> {
+        match stat_at(self.directory.as_fd(), LOCK) {
+            Ok(lock) => is_locked(lock.st_ino).ok(),
+            Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some(false),
+        }
     }
 }
 

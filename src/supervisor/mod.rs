@@ -41,8 +41,6 @@ const FIRST_WORKER: u64 = 16;
 
 /// How often the status line and the deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// Second descriptions kept: of the live segment, and of the one before it while a rotation is not yet published.
-const SEGMENTS_KEPT: usize = 2;
 /// Deaths before the first readiness after which the start has failed.
 const START_ATTEMPTS: u32 = 3;
 
@@ -102,7 +100,7 @@ struct Supervisor {
     poller: Poller,
     signals: Signals,
     links: Vec<Link>,
-    /// Second descriptions of the newest segments.
+    /// Second descriptions of the live segment and of those closed before it that are not synced yet.
     segments: Vec<(u64, OwnedFd)>,
     writer: Option<crew::Writer>,
     writer_deaths: Deaths,
@@ -406,10 +404,8 @@ impl Supervisor {
             ToSupervisor::Segment { sequence, file } => {
                 self.segments.retain(|(kept, _)| *kept != sequence);
                 self.segments.push((sequence, file));
-                self.segments.sort_by_key(|(sequence, _)| *sequence);
-                let surplus = self.segments.len().saturating_sub(SEGMENTS_KEPT);
-                self.segments.drain(..surplus);
             }
+            ToSupervisor::Settled(sequence) => self.segments.retain(|(kept, _)| *kept > sequence),
             ToSupervisor::Drained(id) => self.links.retain(|link| link.terms.id != id),
             ToSupervisor::Broken(id) => {
                 self.links.retain(|link| link.terms.id != id);

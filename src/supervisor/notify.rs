@@ -109,8 +109,10 @@ mod tests {
 
     fn heard(manager: &UnixDatagram) -> Vec<String> {
         let mut buffer = [0; 512];
-        std::iter::from_fn(|| manager.recv(&mut buffer).ok().map(|n| String::from_utf8_lossy(&buffer[..n]).into_owned()))
-            .collect()
+        std::iter::from_fn(|| {
+            manager.recv(&mut buffer).ok().map(|n| String::from_utf8_lossy(&buffer[..n]).into_owned())
+        })
+        .collect()
     }
 
     #[test]

@@ -138,19 +138,51 @@ pub fn sync_directory(directory: BorrowedFd<'_>) -> io::Result<()> {
 /// The lock belongs to the description: every process that inherited the descriptor holds it, and it is free only
 /// when the last of them has closed it.
 pub fn try_lock(file: &File) -> io::Result<bool> {
-    try_flock(file, libc::LOCK_EX)
-}
-
-/// The same, shared: for a look at whether somebody holds it exclusively.
-pub fn try_lock_shared(file: &File) -> io::Result<bool> {
-    try_flock(file, libc::LOCK_SH)
-}
-
-fn try_flock(file: &File, kind: libc::c_int) -> io::Result<bool> {
     // SAFETY: flock takes a descriptor and no memory; `file` is open for the whole call.
-    match retry(|| unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) as isize }) {
+    match retry(|| unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) as isize }) {
         Ok(_) => Ok(true),
         Err(error) if super::would_block(&error) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// Whether some process holds a `flock(2)` on the file of this inode, as `/proc/locks` tells it (proc_locks(5)): without
+/// taking the lock even for an instant, which could turn away a daemon that starts just then.
+///
+/// # Errors
+/// There is no `/proc/locks` to read; the answer is then unknown.
+pub fn is_locked(inode: u64) -> io::Result<bool> {
+    Ok(names_lock(&std::fs::read_to_string("/proc/locks")?, inode))
+}
+
+/// Lines such as `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`; the device is not compared, since file systems made
+/// of several show another one to `stat`.
+fn names_lock(table: &str, inode: u64) -> bool {
+    table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>()).any(|fields| {
+        let place = fields.get(5).and_then(|place| place.rsplit(':').next());
+        fields.get(1) == Some(&"FLOCK") && place.and_then(|inode| inode.parse().ok()) == Some(inode)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_seen_in_the_kernels_table() {
+        let table = "1: POSIX  ADVISORY  WRITE 1 08:01:77 0 EOF\n2: FLOCK  ADVISORY  WRITE 2 fd:00:42 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 3 fd:00:43 0 EOF\n";
+        assert!(names_lock(table, 42));
+        assert!(!names_lock(table, 77) && !names_lock(table, 43) && !names_lock("garbage\n\n", 1));
+    }
+
+    #[test]
+    fn a_short_write_goes_on_where_it_stopped() {
+        let file = tempfile::tempfile().unwrap();
+        let parts: Vec<Vec<u8>> = (0..3000u32).map(|n| n.to_le_bytes().to_vec()).collect();
+        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        write_all_at(&file, &mut slices, 10).unwrap();
+        let mut back = vec![0; 12_000];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut back, 10).unwrap();
+        assert_eq!(back, parts.concat());
     }
 }

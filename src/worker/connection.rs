@@ -80,6 +80,10 @@ pub struct Connection {
     stopping: bool,
     read_size: usize,
     phase: Phase,
+    /// It stands in a list of those that wait, see [`super::parking`].
+    pub parked: bool,
+    /// A deadline of it stands in the timers.
+    pub timed: bool,
     /// Since when (milliseconds of the worker's clock) the client has not taken what is due.
     pub stalled_since: Option<u64>,
 }
@@ -105,6 +109,8 @@ impl Connection {
             stopping: false,
             read_size: READ_MIN,
             phase: Phase::Open,
+            parked: false,
+            timed: false,
             stalled_since: None,
         }
     }

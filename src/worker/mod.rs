@@ -10,6 +10,7 @@ mod door;
 mod echo;
 mod limits;
 mod outbox;
+mod parking;
 mod socket;
 mod table;
 mod timers;
@@ -33,6 +34,7 @@ use connection::Connection;
 use door::{Arrival, Door};
 use nix::sys::signal::Signal;
 use outbox::Outbox;
+use parking::Parking;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -91,9 +93,9 @@ struct Worker {
     timers: Timers,
     limits: limits::Limits,
     /// Connections with undecoded bytes that wait for room in the outbox.
-    blocked: Vec<Key>,
+    blocked: Parking,
     /// Connections that wait for memory before they may read.
-    waiting: Vec<Key>,
+    waiting: Parking,
     /// Discarded input goes here.
     scratch: Vec<u8>,
     /// The connection at hand has taken some of its echo.
@@ -141,8 +143,8 @@ impl Worker {
             budget: Budget::new(memory),
             timers: Timers::default(),
             limits: limits::Limits::default(),
-            blocked: Vec::new(),
-            waiting: Vec::new(),
+            blocked: Parking::default(),
+            waiting: Parking::default(),
             scratch: Vec::new(),
             progress: false,
             channel,
@@ -174,7 +176,7 @@ impl Worker {
             self.expire();
             self.door.resume(&self.poller, self.now, &self.admission)?;
             if !self.waiting.is_empty() && self.budget.is_open(self.now) {
-                self.waiting.drain(..).for_each(|key| self.table.enqueue(key));
+                self.waiting.release(&mut self.table);
             }
             self.pump_all();
             self.flush()?;
@@ -257,23 +259,28 @@ impl Worker {
         let mut accepted = false;
         for _ in 0..self.door.batch() {
             match self.door.next(token, &self.admission) {
-                Arrival::Connection(stream, peer) => {
-                    self.welcome(stream, peer)?;
-                    accepted = true;
-                }
+                Arrival::Connection(stream, peer) => match self.welcome(stream, peer) {
+                    Ok(()) => accepted = true,
+                    Err(error) => {
+                        self.admission.leave(self.seat);
+                        return self.pause_exhausted(&error);
+                    }
+                },
                 Arrival::Nothing => break,
                 Arrival::Full => {
                     self.scoreboard.add(Count::AcceptPauses, 1);
                     return self.door.pause(&self.poller, self.now, false);
                 }
-                Arrival::Exhausted(error) => {
-                    self.scoreboard.add(Count::AcceptPauses, 1);
-                    self.limits.tell_exhausted(&error, self.now);
-                    return self.door.pause(&self.poller, self.now, true);
-                }
+                Arrival::Exhausted(error) => return self.pause_exhausted(&error),
             }
         }
         if accepted { self.door.step_back(token, &self.poller) } else { Ok(()) }
+    }
+
+    fn pause_exhausted(&mut self, error: &io::Error) -> io::Result<()> {
+        self.scoreboard.add(Count::AcceptPauses, 1);
+        self.limits.tell_exhausted(error, self.now);
+        self.door.pause(&self.poller, self.now, true)
     }
 
     fn welcome(&mut self, stream: Stream, peer: SocketAddr) -> io::Result<()> {
@@ -295,7 +302,7 @@ impl Worker {
         let table = &mut self.table;
         self.outbox.flush(|(key, upto)| release(table, key, upto))?;
         if self.outbox.has_room() {
-            self.blocked.drain(..).for_each(|key| table.enqueue(key));
+            self.blocked.release(table);
         }
         Ok(())
     }

@@ -63,7 +63,7 @@ impl Worker {
         loop {
             if connection.wants_decoding() {
                 if !self.outbox.has_room() {
-                    self.blocked.push(key);
+                    self.blocked.add(key, &mut self.table);
                     break;
                 }
                 let stamp = self.stamp.get_or_insert_with(|| Stamp::new(clock::now_micros()));
@@ -86,7 +86,7 @@ impl Worker {
                 break;
             }
             if !self.budget.may_read(key, self.now) {
-                self.waiting.push(key);
+                self.waiting.add(key, &mut self.table);
                 break;
             }
             taken += connection.read()?;
@@ -102,7 +102,10 @@ impl Worker {
         match (connection.is_stuck(), connection.stalled_since) {
             (true, None) => {
                 connection.stalled_since = Some(self.now);
-                self.timers.push(self.now + timeout, key);
+                // One deadline a connection: it moves on when it comes up, see `expire`.
+                if !std::mem::replace(&mut connection.timed, true) {
+                    self.timers.push(self.now + timeout, key);
+                }
             }
             (true, Some(_)) if self.progress => connection.stalled_since = Some(self.now),
             (false, _) => connection.stalled_since = None,
@@ -131,7 +134,7 @@ impl Worker {
                     self.drop_connection(key);
                 }
                 (_, Some(since)) => self.timers.push(since + timeout, key),
-                _ => {}
+                (_, None) => connection.timed = false,
             }
         }
     }

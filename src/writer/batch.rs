@@ -101,8 +101,8 @@ mod tests {
     #[test]
     fn fragments_count_when_the_record_is_complete() {
         let offer = vec![of(Kind::Fragment, 0, 60), of(Kind::LastFragment, 60, 50), frame(1)];
-        assert_eq!(decision(&[offer.clone()], 0, Some(200)), Store(vec![2]));
-        assert_eq!(decision(&[offer.clone()], 95, Some(200)), Store(vec![1]));
+        assert_eq!(decision(std::slice::from_ref(&offer), 0, Some(200)), Store(vec![2]));
+        assert_eq!(decision(std::slice::from_ref(&offer), 95, Some(200)), Store(vec![1]));
         assert_eq!(decision(&[offer[1..].to_vec()], 95, Some(200)), Rotate);
     }
 

@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 const WRITE_RETRY: Duration = Duration::from_millis(200);
 /// How long to go on with the old segment before a new one is tried again.
 const ROTATION_RETRY: Duration = Duration::from_secs(1);
+/// Closed segments that may wait for their sync: a disk slower than the rotation stops the storing instead of piling
+/// up open files, and a power cut can tear only so many.
+pub(super) const MOST_CLOSING: usize = 4;
 
 /// A batch whose intent is published.
 #[derive(Debug)]
@@ -35,6 +38,9 @@ pub(super) struct Pending {
 impl Writer {
     /// Decides what to store next and does it. False: there is nothing (more) to do now.
     pub(super) fn store_some(&mut self, now: Instant) -> io::Result<bool> {
+        if self.is_past_swap() && !self.may_rotate(now) {
+            return Ok(false);
+        }
         if self.pending.is_none() {
             let count = self.uplinks.len();
             let order: Vec<usize> = (0..count).map(|step| (self.turn + step) % count).collect();
@@ -43,6 +49,7 @@ impl Writer {
             let offers = order.iter().map(|&index| self.uplinks[index].headers());
             match batch::decide(offers, self.offset, limit) {
                 Decision::Wait => return Ok(false),
+                Decision::Rotate if self.closing >= MOST_CLOSING => return Ok(false),
                 Decision::Rotate => {
                     self.rotate(now);
                     return Ok(true);
@@ -148,6 +155,11 @@ impl Writer {
         self.record.commit();
     }
 
+    /// Whether a rotation failed where the old segment may not be written any more.
+    fn is_past_swap(&self) -> bool {
+        self.rotation.as_ref().is_some_and(|rotation| !rotation.before_swap())
+    }
+
     fn may_rotate(&self, now: Instant) -> bool {
         self.rotation_retry.is_none_or(|at| now >= at)
     }
@@ -212,12 +224,16 @@ impl Writer {
         self.rotate_requested = false;
         self.open_window();
         crash::point("rotate-before-old-sync");
-        self.syncer.submit(Job::Closed {
-            sequence: old.identity.sequence,
-            file: Arc::clone(&old.file),
-            directory: Arc::clone(&self.shelf.directory),
-        });
+        self.close(old.identity.sequence, Arc::clone(&old.file));
         old.file
+    }
+}
+
+impl Writer {
+    /// Has a closed segment synced, off the ack path.
+    pub(super) fn close(&mut self, sequence: u64, file: Arc<File>) {
+        self.closing += 1;
+        self.syncer.submit(Job::Closed { sequence, file, directory: Arc::clone(&self.shelf.directory) });
     }
 }
 

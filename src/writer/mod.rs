@@ -99,6 +99,8 @@ struct Writer {
     /// There are bytes that no sync was asked for.
     dirty: bool,
     syncing: bool,
+    /// Closed segments that wait for their sync.
+    closing: usize,
     last_sync: Instant,
     channel: Channel<ToSupervisor, ToWriter>,
     scoreboard: Scoreboard,
@@ -152,6 +154,7 @@ impl Writer {
             syncer,
             dirty: true,
             syncing: false,
+            closing: 0,
             last_sync: Instant::now(),
             channel,
             scoreboard,
@@ -296,8 +299,11 @@ impl Writer {
             // An empty segment is never rotated: it just belongs to the new period.
             if self.offset == 0 { self.open_window() } else { self.rotate_requested = true }
         }
-        if self.rotate_requested && self.pending.is_none() && self.rotation_retry.is_none_or(|at| now >= at) {
-            if self.offset == 0 { self.rotate_requested = false } else { self.rotate(now) }
+        // A rotation that failed is tried again, wanted by whatever it was.
+        let wanted = self.rotate_requested || self.rotation.is_some();
+        let may = self.pending.is_none() && self.closing < file::MOST_CLOSING;
+        if wanted && may && self.rotation_retry.is_none_or(|at| now >= at) {
+            if self.offset == 0 && self.rotation.is_none() { self.rotate_requested = false } else { self.rotate(now) }
         }
         let Some(interval) = self.config.store.sync_interval else { return };
         if self.dirty && !self.syncing && self.config.server.echo != Echo::Synced && now >= self.last_sync + interval {
@@ -311,8 +317,13 @@ impl Writer {
         self.syncer.bell().clear();
         while let Some(outcome) = self.syncer.outcome() {
             self.scoreboard.add(Count::Syncs, 1);
-            self.syncing &= !outcome.live;
             self.judge(&outcome);
+            if outcome.live {
+                self.syncing = false;
+            } else {
+                self.closing = self.closing.saturating_sub(1);
+                self.channel.send(ToSupervisor::Settled(outcome.sequence));
+            }
         }
     }
 

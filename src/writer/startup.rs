@@ -19,14 +19,15 @@ use crate::sys::poll::Interest;
 use crate::sys::signals::{Signals, ignore, reset};
 use crate::sys::{AsFd, OwnedFd, crash, pipe};
 use nix::sys::signal::Signal;
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// After an unclean end so many of the newest segments may end in a torn record: the last live one, its predecessor
-/// (closed, perhaps not yet synced), and one that a start killed in the middle of its recovery has begun.
-const DOUBTFUL: usize = 3;
+/// After an unclean end so many of the newest segments may end in a torn record: the last live one, those closed before
+/// it and not yet synced, and one that a start killed in the middle of its recovery has begun.
+const DOUBTFUL: usize = super::file::MOST_CLOSING + 2;
 
 /// Becomes the writer: recovers, opens the live segment, finishes what a dead predecessor began.
 pub(super) fn begin(seat: WriterSeat) -> Result<Writer, Fatal> {
@@ -47,13 +48,13 @@ pub(super) fn begin(seat: WriterSeat) -> Result<Writer, Fatal> {
     let found = record.read();
     let opened = match &found {
         Found::Nothing => recover(&mut shelf, &segments, seat.config.store.format).map_err(cannot)?,
-        Found::Settled(state) => resume(&shelf, &state.segment, state.offset, &seat.segments).map_err(cannot)?,
+        Found::Settled(state) => resume(&shelf, &state.segment, state.offset).map_err(cannot)?,
         Found::Pending { base, next } => {
             let offset = if base.segment == next.segment { base.offset } else { 0 };
             if base.segment != next.segment {
                 cut(&shelf, base);
             }
-            resume(&shelf, &next.segment, offset, &seat.segments).map_err(cannot)?
+            resume(&shelf, &next.segment, offset).map_err(cannot)?
         }
     };
     // Only now: a thread before the checks above could not be joined on their errors.
@@ -75,9 +76,7 @@ pub(super) fn begin(seat: WriterSeat) -> Result<Writer, Fatal> {
     writer.scoreboard.add(Count::TornRecords, opened.torn);
     let sequence = writer.live.identity.sequence;
     writer.channel.send(ToSupervisor::Segment { sequence, file: opened.second });
-    if let Some(file) = opened.inherited {
-        writer.syncer.submit(Job::Inherited { sequence, file });
-    }
+    writer.inherit(seat.segments);
     drain_private(&writer).map_err(system)?;
     let marks = match &found {
         Found::Nothing => State::default(),
@@ -98,8 +97,6 @@ struct Opened {
     live: Segment,
     offset: u64,
     second: OwnedFd,
-    /// The description that a dead writer's supervisor kept.
-    inherited: Option<OwnedFd>,
     torn: u64,
 }
 
@@ -135,7 +132,7 @@ fn recover(shelf: &mut Shelf, segments: &[SegmentName], format: Format) -> io::R
         0 => info!("live segment {}", live.name.build()),
         _ => info!("live segment {}, resumed at byte {offset}", live.name.build()),
     }
-    Ok(Opened { live, offset, second, inherited: None, torn })
+    Ok(Opened { live, offset, second, torn })
 }
 
 /// Whether a torn end was set aside.
@@ -163,17 +160,15 @@ fn first_line(file: &File) -> io::Result<Vec<u8>> {
 }
 
 /// A later writer: opens the segment that the commit record names.
-fn resume(shelf: &Shelf, identity: &Identity, offset: u64, kept: &[(u64, OwnedFd)]) -> io::Result<Opened> {
+fn resume(shelf: &Shelf, identity: &Identity, offset: u64) -> io::Result<Opened> {
     let name = SegmentName { prefix: shelf.prefix.clone(), sequence: identity.sequence, start: identity.start };
     let live = Segment::open(shelf.directory.as_fd(), name)?;
     if live.identity != *identity {
         return Err(io::Error::other(format!("{} is not the file that was live", live.name.build())));
     }
     let second = live.second_description(shelf.directory.as_fd())?;
-    let inherited = kept.iter().find(|(sequence, _)| *sequence == identity.sequence);
-    let inherited = inherited.map(|(_, file)| file.try_clone()).transpose()?;
     notice!("going on with {} at byte {offset}", live.name.build());
-    Ok(Opened { live, offset, second, inherited, torn: 0 })
+    Ok(Opened { live, offset, second, torn: 0 })
 }
 
 /// A batch was being moved away from a segment that failed to sync: what it left there was never acknowledged.
@@ -199,6 +194,20 @@ fn drain_private(writer: &Writer) -> io::Result<()> {
 }
 
 impl Writer {
+    /// Syncs what a dead writer may have left unsynced, by descriptions that it never used: they tell of the errors too
+    /// that only it was told.
+    fn inherit(&mut self, kept: Vec<(u64, OwnedFd)>) {
+        let live = self.live.identity.sequence;
+        for (sequence, file) in kept {
+            match sequence.cmp(&live) {
+                Ordering::Less => self.close(sequence, Arc::new(File::from(file))),
+                Ordering::Equal => self.syncer.submit(Job::Inherited { sequence, file }),
+                // Of a rotation that was not published; it is adopted, and then opened anew.
+                Ordering::Greater => {}
+            }
+        }
+    }
+
     /// Takes a link into service.
     pub(super) fn attach(&mut self, link: Link, mark: Mark) -> io::Result<()> {
         let uplink = Uplink::new(link, mark);

@@ -30,7 +30,7 @@ pub enum Job {
     Closed {
         /// Its number.
         sequence: u64,
-        /// Its description.
+        /// The writer's own description of it, or one that a dead writer never used.
         file: Arc<File>,
         /// The store's directory.
         directory: Arc<OwnedFd>,
