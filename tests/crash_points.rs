@@ -1,7 +1,4 @@
 //! The writer dies at each of its steps, once, under load: each time exactly once, and nobody is left waiting.
-//!
-//! Needs a binary with the points compiled in: `cargo test --features crash-points --test crash_points`.
-#![cfg(feature = "crash-points")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod support;

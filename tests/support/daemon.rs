@@ -190,10 +190,10 @@ impl Daemon {
     /// `kill -9` of every process at once.
     pub fn kill_all(&mut self) {
         self.remember();
-        // The supervisor first: it must not replace what dies.
-        let supervisor = self.supervisor();
-        processes::end(supervisor);
-        self.known.iter().for_each(|pid| processes::end(*pid));
+        // Stopped first: nobody may replace, or learn of, what dies, and end in order.
+        let ours = |pid: &&i32| self.is_ours(**pid);
+        self.known.iter().filter(ours).for_each(|pid| processes::signal(*pid, Signal::SIGSTOP));
+        self.known.iter().filter(ours).for_each(|pid| processes::end(*pid));
         assert_eq!(self.wait_exit(DEADLINE), -(Signal::SIGKILL as i32));
         wait_until(DEADLINE, "the end of all processes", || !self.known.iter().any(|pid| self.is_ours(*pid)));
     }
