@@ -3,6 +3,7 @@
 
 mod support;
 
+use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -104,6 +105,38 @@ fn oversize_closes_after_the_echoes() {
         assert!(heard == wire, "{}: {} of {} bytes", framing.name(), heard.len(), wire.len());
         assert_eq!(stored(daemon), good);
     }
+}
+
+/// The close lingers: with input unread, a plain one would send RST and destroy the echoes that wait for a slow client.
+#[test]
+fn echoes_on_their_way_survive_the_close() {
+    let daemon = Setup::default().set("server.max-message-size", "1KiB").start();
+    let good: Vec<u8> = (0..300).flat_map(|index| Framing::Line.wire(format!("{index:0>1000}").as_bytes())).collect();
+    // A small window: most echoes are still in the daemon's send buffer when it closes.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&daemon.address.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let sender = stream.try_clone().unwrap();
+    let oversize = vec![b'x'; 100_000];
+    let sending = std::thread::spawn({
+        let all = [&good as &[u8], &oversize].concat();
+        move || (&sender).write_all(&all)
+    });
+    let mut heard = Vec::new();
+    let mut buffer = [0; 2048];
+    loop {
+        match stream.read(&mut buffer).expect("an orderly end, not a reset") {
+            0 => break,
+            count => heard.extend_from_slice(&buffer[..count]),
+        }
+        // This client is slow: that is its fault, and the test's.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(heard == good, "{} of {} bytes", heard.len(), good.len());
+    sending.join().unwrap().expect("all was taken, or thrown away, by the daemon");
+    assert_eq!(stored(daemon).len(), 300);
 }
 
 #[test]

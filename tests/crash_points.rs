@@ -1,14 +1,11 @@
 //! The writer dies at each of its steps, once, under load: each time exactly once, and nobody is left waiting.
-//!
-//! Needs a binary with the points compiled in: `cargo test --features crash-points --test crash_points`.
-#![cfg(feature = "crash-points")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod support;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use support::checker::{self, Expect};
 use support::client::{Client, History, Messages, serve};
 use support::daemon::{Daemon, Setup};
@@ -27,6 +24,7 @@ const ROTATION: [&str; 6] = [
     "rotate-published",
     "rotate-before-old-sync",
 ];
+/// A recovery begins with a new file, by the steps of a rotation.
 const RECOVERY: [&str; 7] = [
     "rotate-created",
     "rotate-synced",
@@ -110,33 +108,58 @@ fn one_client(daemon: &Daemon) -> History {
     serve(vec![client.quota(20).half_close()]).remove(0)
 }
 
-/// A crashed store with a torn record, and a death in the midst of its repair: the next start finishes it.
+const TORN: &[u8] = b"2026-11-22T08:42:00.123456Z 127.0.0.1:53210 01JD9Z0Q4X-17 torn in the mid";
+
+/// A crashed store with a torn record, in the hands of a daemon that will die at `point`.
+fn torn_store(point: &str) -> (Daemon, Vec<History>, PathBuf, PathBuf) {
+    let home = Home::new();
+    let (setup, happened) = doomed(&home, point, 1);
+    // As long as this file exists, no point kills.
+    fs::write(&happened, "").unwrap();
+    let mut daemon = setup.start_in(home);
+    let histories = vec![one_client(&daemon)];
+    daemon.kill_all();
+    let live = checker::files(&daemon.store()).pop().unwrap().path;
+    File::options().append(true).open(&live).unwrap().write_all(TORN).unwrap();
+    fs::remove_file(&happened).unwrap();
+    (daemon, histories, live, happened)
+}
+
+/// It serves again, everything is there, and the torn bytes are aside, once.
+fn is_whole_again(mut daemon: Daemon, mut histories: Vec<History>, live: &Path, point: &str) {
+    histories.push(one_client(&daemon));
+    daemon.stop();
+    checker::check(&daemon.store(), Format::Text, &histories, KILLED);
+    let aside = PathBuf::from(format!("{}.torn", live.display()));
+    assert!(fs::read(&aside).unwrap() == TORN, "{point}: the torn bytes are kept");
+}
+
+/// The writer dies once in the midst of the repair: its successor finishes it.
 #[test]
 fn at_every_step_of_a_recovery() {
     for point in RECOVERY {
         println!("{point}");
-        let home = Home::new();
-        let (setup, happened) = doomed(&home, point, 1);
-        // As long as this file exists, no point kills.
-        fs::write(&happened, "").unwrap();
-        let mut daemon = setup.start_in(home);
-        let mut histories = vec![one_client(&daemon)];
-        daemon.kill_all();
-        let tail = b"2026-11-22T08:42:00.123456Z 127.0.0.1:53210 01JD9Z0Q4X-17 torn in the mid";
-        let live = checker::files(&daemon.store()).pop().unwrap().path;
-        File::options().append(true).open(&live).unwrap().write_all(tail).unwrap();
-        fs::remove_file(&happened).unwrap();
-        // Whoever repairs is killed: a role is replaced, the supervisor ends the start.
-        match daemon.launch() {
-            Ok(()) => {}
-            Err(-9) => daemon.start_again(),
-            Err(code) => panic!("{point}: exit code {code}:\n{}", daemon.log()),
-        }
+        let (mut daemon, histories, live, happened) = torn_store(point);
+        daemon.start_again();
         assert!(happened.exists(), "{point}: nothing was killed");
-        histories.push(one_client(&daemon));
-        daemon.stop();
-        checker::check(&daemon.store(), Format::Text, &histories, KILLED);
-        let aside = PathBuf::from(format!("{}.torn", live.display()));
-        assert!(fs::read(&aside).unwrap() == tail, "{point}: the torn bytes are kept");
+        is_whole_again(daemon, histories, &live, point);
+    }
+}
+
+/// Every writer dies there, so the start fails; the next one, without the fault, finishes what they all began.
+#[test]
+fn at_every_step_of_a_recovery_again_and_again() {
+    for point in RECOVERY {
+        println!("{point}");
+        let (mut daemon, histories, live, _) = torn_store(point);
+        daemon.reconfigure(|setup| setup.without_environment().environment("ECHOSTORED_CRASH", point));
+        match daemon.launch() {
+            // Nothing is left to do there once the first has done it.
+            Ok(()) => daemon.kill_all(),
+            Err(code) => assert_eq!(code, 1, "{point}: a start that failed"),
+        }
+        daemon.reconfigure(Setup::without_environment);
+        daemon.start_again();
+        is_whole_again(daemon, histories, &live, point);
     }
 }

@@ -39,7 +39,7 @@ fn a_graceful_stop_under_load_keeps_what_was_echoed() {
         for history in &histories {
             assert_eq!(history.end, Some(End::Eof), "{echo}: end of {}", history.peer);
         }
-        assert!(daemon.notified("STOPPING=1"));
+        wait_until(DEADLINE, "STOPPING=1", || daemon.notified("STOPPING=1"));
         check(&daemon, &histories);
         // What it took in before the stop was stored, and so it was echoed, too.
         daemon.start_again();
@@ -170,6 +170,32 @@ fn a_reload_takes_up_a_changed_address() {
 }
 
 #[test]
+fn a_draining_worker_takes_no_connection_and_no_wake_up() {
+    let mut daemon = Setup::default().start();
+    let old = daemon.workers();
+    let mut lasting: Vec<Client> = (0..8).map(|_| client(daemon.address).quota(1)).collect();
+    drive(&mut lasting, "an echo for each", |clients| clients.iter().all(Client::served));
+    reload(&mut daemon, 2);
+    wait_until(DEADLINE, "the old workers have let go of the listener", || {
+        let listens = |pid: &i32| listener(daemon.address).is_some_and(|inode| holds_socket(*pid, &inode));
+        old.iter().filter(|pid| listens(pid)).count() == 0
+    });
+    // One at a time: a wake-up that went to a worker which does not accept would leave that connection waiting.
+    let mut histories = Vec::new();
+    for _ in 0..50 {
+        histories.extend(serve(vec![client(daemon.address).quota(1).half_close()]));
+    }
+    lasting.iter_mut().for_each(|client| client.finish(true));
+    histories.extend(serve(lasting));
+    daemon.stop();
+    check(&daemon, &histories);
+}
+
+fn holds_socket(pid: i32, inode: &str) -> bool {
+    processes::descriptors(pid).iter().any(|held| held.target == format!("socket:[{inode}]"))
+}
+
+#[test]
 fn a_third_generation_closes_the_first() {
     let mut daemon = Setup::default().start();
     let mut clients = vec![client(daemon.address).quota(3)];
@@ -286,7 +312,7 @@ fn an_orphaned_family_drains_and_ends() {
 #[test]
 fn status_and_titles_tell_who_runs() {
     let mut daemon = Setup::default().set("server.workers", 3).start();
-    assert!(daemon.notified("STATUS="), "{:?}", daemon.messages());
+    wait_until(DEADLINE, "a status line", || daemon.notified("STATUS="));
     let mut titles: Vec<String> =
         processes::family(daemon.supervisor()).into_iter().filter_map(processes::title).collect();
     titles.sort();
@@ -309,5 +335,27 @@ fn several_addresses_of_both_families() {
     let histories = serve(vec![client(first).quota(20).half_close(), client(second).quota(20).half_close()]);
     assert!(histories[1].peer.is_ipv6());
     daemon.stop();
+    check(&daemon, &histories);
+}
+
+#[test]
+fn a_deaf_service_manager_holds_nobody_up() {
+    let mut daemon = Setup::default().start();
+    daemon.manager().go_deaf();
+    // More messages than its queue takes (net.unix.max_dgram_qlen, usually 10): two for each reload.
+    for _ in 0..20 {
+        reload(&mut daemon, 2);
+        wait_until(DEADLINE, "the end of the old generation", || daemon.workers().len() == 2);
+    }
+    let victim = daemon.workers()[0];
+    processes::signal(victim, Signal::SIGKILL);
+    wait_until(DEADLINE, "another worker", || {
+        let workers = daemon.workers();
+        workers.len() == 2 && !workers.contains(&victim)
+    });
+    let histories = serve(vec![client(daemon.address).quota(20).half_close()]);
+    daemon.remember();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit(DEADLINE), 0);
     check(&daemon, &histories);
 }

@@ -69,7 +69,8 @@ impl Daemon {
         notify.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut command = Command::new(binary);
         command.args(["run", "--config"]).arg(path.join("echostored.toml")).env("NOTIFY_SOCKET", path.join("notify"));
-        let child = command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| {
+        let log = fs::File::create(path.join("log")).unwrap();
+        let child = command.stdin(Stdio::null()).stderr(log).spawn().unwrap_or_else(|error| {
             panic!(
                 "cannot run {}: {error}; build it with `cargo build --release`, or name another with --binary",
                 binary.display()
@@ -83,7 +84,10 @@ impl Daemon {
                     return daemon;
                 }
                 Ok(_) => {}
-                Err(_) => panic!("the daemon is not ready: {:?}", daemon.child.try_wait()),
+                Err(_) => {
+                    let log = fs::read_to_string(daemon.directory.path().join("log")).unwrap_or_default();
+                    panic!("the daemon is not ready: {:?}\n{log}", daemon.child.try_wait());
+                }
             }
         }
     }

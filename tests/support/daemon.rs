@@ -1,13 +1,12 @@
 //! The real binary over real sockets, files and signals: start, readiness, roles, stop.
 use super::home::{self, Home};
+use super::manager::Manager;
 pub use super::setup::{Setup, free_address};
 use super::{DEADLINE, came_true, processes, wait_until};
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,9 +17,7 @@ pub struct Daemon {
     pub setup: Setup,
     pub address: SocketAddr,
     child: Option<Child>,
-    notify: UnixDatagram,
-    /// Every line of every message on the notification socket, in order.
-    messages: Vec<String>,
+    manager: Manager,
     /// Processes that may outlive their supervisor.
     known: BTreeSet<i32>,
     home: Home,
@@ -28,16 +25,12 @@ pub struct Daemon {
 
 impl Daemon {
     pub(super) fn new(home: Home, setup: Setup) -> Self {
-        let path = home.join("notify");
-        let notify = UnixDatagram::bind(&path).unwrap();
-        notify.set_nonblocking(true).unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).unwrap();
+        let manager = Manager::listen(&home);
         if !home.join("run").exists() {
             home.make_dir("run");
         }
         let address = "127.0.0.1:1".parse().unwrap();
-        let mut daemon =
-            Self { setup, address, child: None, notify, messages: Vec::new(), known: BTreeSet::new(), home };
+        let mut daemon = Self { setup, address, child: None, manager, known: BTreeSet::new(), home };
         if daemon.setup.fixed_address {
             daemon.address = daemon.setup.address();
         } else {
@@ -60,7 +53,7 @@ impl Daemon {
         let mut command = command(&["run", "--config"]);
         command.arg(self.config_path()).env("NOTIFY_SOCKET", self.home.join("notify"));
         command.envs(self.setup.environment.iter().cloned()).current_dir(self.home.path());
-        self.messages.clear();
+        self.manager.forget();
         self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
         let end = Instant::now() + DEADLINE;
         loop {
@@ -120,17 +113,14 @@ impl Daemon {
         String::from_utf8_lossy(&std::fs::read(self.log_path()).unwrap_or_default()).into_owned()
     }
 
-    /// Takes what the notification socket holds; whether a line with this beginning has come since the start.
-    pub fn notified(&mut self, beginning: &str) -> bool {
-        let mut buffer = [0; 4096];
-        while let Ok(length) = self.notify.recv(&mut buffer) {
-            self.messages.extend(String::from_utf8_lossy(&buffer[..length]).lines().map(str::to_owned));
-        }
-        self.messages.iter().any(|line| line.starts_with(beginning))
+    /// Whether the service manager has heard a line with this beginning since the start.
+    pub fn notified(&self, beginning: &str) -> bool {
+        self.manager.heard().iter().any(|line| line.starts_with(beginning))
     }
 
-    pub fn messages(&self) -> &[String] {
-        &self.messages
+    /// The service manager, as the daemon knows it.
+    pub fn manager(&self) -> &Manager {
+        &self.manager
     }
 
     pub fn supervisor(&self) -> i32 {
@@ -176,10 +166,9 @@ impl Daemon {
     /// Waits for the end; the exit code, or the negative number of the signal.
     pub fn wait_exit(&mut self, deadline: Duration) -> i32 {
         let mut status = None;
+        let child = self.child.as_mut().expect("it runs");
         let ended = came_true(deadline, || {
-            // As a service manager does: a full socket would keep the last words from being sent.
-            self.notified("");
-            status = self.child.as_mut().expect("it runs").try_wait().unwrap();
+            status = child.try_wait().unwrap();
             status.is_some()
         });
         assert!(ended, "the daemon did not end within {deadline:?}");
@@ -193,7 +182,7 @@ impl Daemon {
         self.remember();
         self.signal(Signal::SIGTERM);
         assert_eq!(self.wait_exit(DEADLINE), 0, "exit code of a graceful stop");
-        assert!(self.notified("STOPPING=1"), "STOPPING=1 was not sent");
+        wait_until(DEADLINE, "STOPPING=1", || self.notified("STOPPING=1"));
         let left: Vec<i32> = self.known.iter().copied().filter(|pid| self.is_ours(*pid)).collect();
         assert_eq!(left, Vec::<i32>::new(), "processes that outlived their supervisor");
     }
@@ -201,10 +190,10 @@ impl Daemon {
     /// `kill -9` of every process at once.
     pub fn kill_all(&mut self) {
         self.remember();
-        // The supervisor first: it must not replace what dies.
-        let supervisor = self.supervisor();
-        processes::end(supervisor);
-        self.known.iter().for_each(|pid| processes::end(*pid));
+        // Stopped first: nobody may replace, or learn of, what dies, and end in order.
+        let ours = |pid: &&i32| self.is_ours(**pid);
+        self.known.iter().filter(ours).for_each(|pid| processes::signal(*pid, Signal::SIGSTOP));
+        self.known.iter().filter(ours).for_each(|pid| processes::end(*pid));
         assert_eq!(self.wait_exit(DEADLINE), -(Signal::SIGKILL as i32));
         wait_until(DEADLINE, "the end of all processes", || !self.known.iter().any(|pid| self.is_ours(*pid)));
     }

@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod framing;
 pub mod home;
 pub mod load;
+pub mod manager;
 pub mod messages;
 pub mod processes;
 pub mod record;

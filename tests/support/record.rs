@@ -89,40 +89,49 @@ pub fn matches(text: &str, shape: &str) -> bool {
 pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(|c: char| c == '\\' || dangerous(c)) {
-        let (plain, escape) = rest.split_at(at);
-        bytes.extend_from_slice(plain.as_bytes());
-        let mut characters = escape.chars();
-        if characters.next() != Some('\\') {
-            return Err(format!("unescaped {:?}", escape.chars().next()));
-        }
-        let length = match characters.next() {
-            Some(c @ ('\\' | 't' | 'r' | 'n')) => {
-                bytes.push(match c {
-                    't' => b'\t',
-                    'r' => b'\r',
-                    'n' => b'\n',
-                    _ => b'\\',
-                });
-                2
-            }
-            Some('x') => {
-                let digits =
-                    escape.get(2..4).filter(|digits| digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
-                let byte = u8::from_str_radix(digits.ok_or("\\x without two lower-case digits")?, 16)
-                    .map_err(|error| error.to_string())?;
-                if matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n') {
-                    return Err(format!("needless \\x{byte:02x}"));
-                }
+    while let Some(first) = rest.bytes().next() {
+        let length = match first {
+            b'\\' => {
+                let (byte, length) = escape(&rest[1..])?;
                 bytes.push(byte);
-                4
+                1 + length
             }
-            other => return Err(format!("escape \\{other:?}")),
+            b' '..=b'~' => {
+                bytes.push(first);
+                1
+            }
+            _ => {
+                let c = rest.chars().next().expect("a byte, so a character");
+                if dangerous(c) {
+                    return Err(format!("unescaped {c:?}"));
+                }
+                bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                c.len_utf8()
+            }
         };
-        rest = &escape[length..];
+        rest = &rest[length..];
     }
-    bytes.extend_from_slice(rest.as_bytes());
     Ok(bytes)
+}
+
+/// The byte that stands behind a backslash, and how long its sign is.
+fn escape(sign: &str) -> Result<(u8, usize), String> {
+    match sign.bytes().next() {
+        Some(b'\\') => Ok((b'\\', 1)),
+        Some(b't') => Ok((b'\t', 1)),
+        Some(b'r') => Ok((b'\r', 1)),
+        Some(b'n') => Ok((b'\n', 1)),
+        Some(b'x') => {
+            let digits = sign.get(1..3).filter(|digits| digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+            let byte = u8::from_str_radix(digits.ok_or("\\x without two lower-case digits")?, 16)
+                .map_err(|error| error.to_string())?;
+            match byte {
+                b' '..=b'~' | b'\t' | b'\r' | b'\n' => Err(format!("needless \\x{byte:02x}")),
+                _ => Ok((byte, 3)),
+            }
+        }
+        other => Err(format!("escape \\{other:?}")),
+    }
 }
 
 /// What could attack a terminal or hide text: control characters, C1, bidirectional controls.

@@ -45,6 +45,12 @@ impl Setup {
         self
     }
 
+    /// Forgets the variables: the fault that they ask for is over.
+    pub fn without_environment(mut self) -> Self {
+        self.environment.clear();
+        self
+    }
+
     /// The configuration file's text, with the paths of `home` where the test sets none.
     pub fn text(&self, home: &Home) -> String {
         let mut all = self.clone();

@@ -1,0 +1,73 @@
+//! Stands in for the service manager: the other end of sd_notify(3).
+use super::home::Home;
+use super::wait_until;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Collects every line of every message, in order.
+pub struct Manager {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    lines: Mutex<Vec<String>>,
+    /// Reads no more.
+    deaf: AtomicBool,
+    gone: AtomicBool,
+}
+
+impl Manager {
+    /// Listens on the socket `notify` in `home`.
+    pub fn listen(home: &Home) -> Self {
+        let path = home.join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).unwrap();
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        std::thread::spawn(move || theirs.collect(&socket));
+        Self { shared }
+    }
+
+    pub fn heard(&self) -> Vec<String> {
+        self.shared.lines.lock().unwrap().clone()
+    }
+
+    /// A new start: what was heard before no longer counts.
+    pub fn forget(&self) {
+        self.shared.lines.lock().unwrap().clear();
+    }
+
+    /// Stops reading, as a frozen manager does: the socket's queue fills.
+    pub fn go_deaf(&self) {
+        self.shared.deaf.store(true, Ordering::SeqCst);
+        // The collector notices within its time-out and then stays away; one that is just reading may take one more.
+        wait_until(Duration::from_secs(5), "nobody reads", || Arc::strong_count(&self.shared) == 1);
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        self.shared.gone.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    fn collect(self: Arc<Self>, socket: &UnixDatagram) {
+        let mut buffer = [0; 4096];
+        while !self.gone.load(Ordering::SeqCst) && !self.deaf.load(Ordering::SeqCst) {
+            if let Ok(length) = socket.recv(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                self.lines.lock().unwrap().extend(text.lines().map(str::to_owned));
+            }
+        }
+        if self.deaf.load(Ordering::SeqCst) {
+            // Bound, but unread, for as long as the process lives: a closed socket would answer with ECONNREFUSED.
+            std::mem::forget(socket.try_clone());
+        }
+    }
+}
