@@ -13,16 +13,17 @@ mod restart;
 mod shutdown;
 mod start;
 mod status;
+mod watch;
 
 use crate::config::{self, Config, Workers};
 use crate::exit::{self, Fatal};
-use crate::ipc::control::{Received, ToSupervisor, ToWorker, ToWriter};
+use crate::ipc::control::{ToWorker, ToWriter};
 use crate::ipc::link::Link;
 use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::Entries;
 use crate::log;
 use crate::sys::poll::{Interest, Poller};
-use crate::sys::process::{self, Ending, Pid};
+use crate::sys::process;
 use crate::sys::signals::Signals;
 use crate::sys::{OwnedFd, title};
 use detach::Starter;
@@ -285,20 +286,6 @@ impl Supervisor {
         crate::error!("cannot start {role}: {error}; trying again; raise TasksMax= or the process limit if this lasts");
     }
 
-    fn watch_writer(&mut self) -> io::Result<()> {
-        match &self.writer {
-            Some(writer) => self.poller.add(&writer.channel, WRITER, Interest::Input),
-            None => Ok(()),
-        }
-    }
-
-    fn watch_newest_worker(&mut self) -> io::Result<()> {
-        match self.workers.last() {
-            Some(worker) => self.poller.add(&worker.channel, FIRST_WORKER + worker.id, Interest::Input),
-            None => Ok(()),
-        }
-    }
-
     fn take_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.next() {
             match signal {
@@ -310,128 +297,6 @@ impl Supervisor {
                     }
                 }
                 _ => self.reap(),
-            }
-        }
-    }
-
-    fn reap(&mut self) {
-        loop {
-            match process::reap() {
-                Ok(Some((pid, ending))) => self.bury(pid, ending),
-                Ok(None) => return,
-                Err(error) => return crate::error!("cannot wait for children: {error}"),
-            }
-        }
-    }
-
-    fn bury(&mut self, pid: Pid, ending: Ending) {
-        let now = Instant::now();
-        if self.writer.as_ref().is_some_and(|writer| writer.pid == pid) {
-            self.hear_writer();
-            if let Some(writer) = self.writer.take() {
-                self.writer_died(&writer, ending, now);
-            }
-        } else if let Some(index) = self.workers.iter().position(|worker| worker.pid == pid) {
-            let id = self.workers[index].id;
-            self.hear_worker(id);
-            let worker = self.workers.swap_remove(index);
-            self.worker_died(&worker, ending, now);
-        }
-    }
-
-    fn writer_died(&mut self, writer: &crew::Writer, ending: Ending, now: Instant) {
-        if self.stop.as_mut().is_some_and(|stop| stop.writer_ended(ending)) {
-            return;
-        }
-        if writer.retiring && ending == Ending::Exit(exit::OK) {
-            self.writer_due = Some(now);
-            return;
-        }
-        crate::warn!("writer {} ended: {ending}; it is replaced, no connection is lost", writer.pid);
-        let progress = writer.scoreboard.get(Count::Batches) > 0;
-        let due = restart::replace_at(&mut self.writer_deaths, progress, now - writer.born, now);
-        if due > now {
-            crate::error!("the writer keeps dying without storing anything; next try in {:?}", due - now);
-        }
-        self.writer_due = Some(due);
-    }
-
-    fn worker_died(&mut self, worker: &crew::Worker, ending: Ending, now: Instant) {
-        self.ground.admission.clear(worker.seat);
-        let wanted = worker.leaving && ending == Ending::Exit(exit::OK);
-        if wanted || self.stop.is_some() {
-            crate::debug!("worker {} ({}) ended: {ending}", worker.number, worker.pid);
-            return;
-        }
-        crate::warn!("worker {} ({}) ended: {ending}", worker.number, worker.pid);
-        if worker.leaving || worker.generation != self.generation {
-            return;
-        }
-        if let Some((deaths, due)) = self.slots.get_mut(worker.number - 1) {
-            let progress = worker.scoreboard.get(Count::Accepted) > 0;
-            let at = restart::replace_at(deaths, progress, now - worker.born, now);
-            if at > now {
-                crate::error!("worker {} keeps dying; next try in {:?}", worker.number, at - now);
-            }
-            *due = Some(at);
-        }
-    }
-
-    fn hear_writer(&mut self) {
-        while let Some(writer) = &mut self.writer {
-            writer.channel.flush();
-            match writer.channel.receive() {
-                Ok(Received::Message(message)) => self.heed_writer(message),
-                Ok(Received::Nothing) => return,
-                // The signal of its death is on the way; its channel has nothing more to say.
-                Ok(Received::End) | Err(_) => {
-                    let _ = self.poller.remove(crate::sys::AsFd::as_fd(&writer.channel));
-                    return;
-                }
-            }
-        }
-    }
-
-    fn heed_writer(&mut self, message: ToSupervisor) {
-        match message {
-            ToSupervisor::Ready => {
-                if let Some(writer) = &mut self.writer {
-                    writer.ready = true;
-                    self.writer_deaths = if self.was_ready { self.writer_deaths } else { Deaths::default() };
-                }
-            }
-            ToSupervisor::Failed { code, message } => self.last_words = Some(Fatal::new(code, message)),
-            ToSupervisor::Segment { sequence, file } => {
-                self.segments.retain(|(kept, _)| *kept != sequence);
-                self.segments.push((sequence, file));
-            }
-            ToSupervisor::Settled(sequence) => self.segments.retain(|(kept, _)| *kept > sequence),
-            ToSupervisor::Drained(id) => self.links.retain(|link| link.terms.id != id),
-            ToSupervisor::Broken(id) => {
-                self.links.retain(|link| link.terms.id != id);
-                if let Some(worker) = self.workers.iter().find(|worker| worker.id == id) {
-                    crate::error!("worker {} ({}) sent what no worker sends; it is killed", worker.number, worker.pid);
-                    let _ = process::signal_child(worker.pid, Signal::SIGKILL);
-                }
-            }
-        }
-    }
-
-    fn hear_worker(&mut self, id: u64) {
-        while let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) {
-            worker.channel.flush();
-            match worker.channel.receive() {
-                Ok(Received::Message(ToSupervisor::Ready)) => worker.ready = true,
-                Ok(Received::Message(ToSupervisor::Failed { code, message })) => {
-                    self.last_words = Some(Fatal::new(code, message));
-                }
-                // Only the writer may say the rest.
-                Ok(Received::Message(_)) => {}
-                Ok(Received::Nothing) => return,
-                Ok(Received::End) | Err(_) => {
-                    let _ = self.poller.remove(crate::sys::AsFd::as_fd(&worker.channel));
-                    return;
-                }
             }
         }
     }
