@@ -77,8 +77,8 @@ fn forbidden(room: &str, own: u8, full: &[String], first: &str) -> Option<String
     }
     let across = match own {
         0 => !beside(room).contains(&first),
-        // The commit record names a segment; the store in its turn knows nothing of ipc.
-        1 => !(room == "ipc" && second == "segment"),
+        // The commit record names a segment, a seat the store's era; the store in its turn knows nothing of ipc.
+        1 => !(room == "ipc" && ["segment", "directory"].contains(&second)),
         2 => true,
         _ => false,
     };

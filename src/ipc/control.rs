@@ -196,16 +196,22 @@ impl<S: Message, R: Message> Channel<S, R> {
         self.flush();
     }
 
-    /// Sends what did not fit before; true if all is sent.
+    /// Sends what did not fit before; true if all is sent. Each side calls it on every turn of its loop.
     pub fn flush(&mut self) -> bool {
         while let Some(message) = self.unsent.front() {
             let (bytes, fds) = message.encode();
             match fdpass::send(self.socket.as_fd(), &bytes, &fds) {
-                Err(error) if would_block(&error) => return false,
+                Err(error) if !is_gone(&error) => return false,
+                // Sent, or nobody is left to receive it.
                 _ => drop(self.unsent.pop_front()),
             }
         }
         true
+    }
+
+    /// How many messages wait for room.
+    pub fn unsent(&self) -> usize {
+        self.unsent.len()
     }
 
     /// The next message, if there is one.
@@ -221,6 +227,11 @@ impl<S: Message, R: Message> Channel<S, R> {
             Err(error) => Err(error),
         }
     }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
 }
 
 impl<S, R> AsFd for Channel<S, R> {

@@ -7,8 +7,9 @@ use std::io;
 
 /// The size asked for a data pipe and for the writer's private pipe: what is read back counts.
 pub const PIPE_SIZE: usize = 1 << 20;
-/// An ack pipe needs room for one ack; a page is the least there is (pipe(7)).
-const ACK_PIPE_SIZE: usize = 4096;
+/// An ack pipe needs room for one ack. Two pages: a pipe of one is full with one ack, and each ack that is read would
+/// wake the writer for the room.
+const ACK_PIPE_SIZE: usize = 8192;
 /// What a frame leaves free in a pipe: a pipe is a ring of pages, and a page half consumed still takes a whole one.
 const PAGE: usize = 4096;
 /// The most links at a time: workers of three generations, and dead ones whose frames are not stored yet.

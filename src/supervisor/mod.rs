@@ -42,6 +42,10 @@ const FIRST_WORKER: u64 = 16;
 
 /// How often the status line and the deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How long a reload may take before the next one is let in.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(2);
+/// How soon to try again to send what found no room.
+const SEND_RETRY: Duration = Duration::from_millis(20);
 /// Deaths before the first readiness after which the start has failed.
 const START_ATTEMPTS: u32 = 3;
 
@@ -119,6 +123,10 @@ struct Supervisor {
     /// `ready` is to be told once everything serves.
     tell_ready: bool,
     reload_wanted: bool,
+    /// When the last reload began.
+    reloaded_at: Instant,
+    /// A role has not yet taken all that was sent to it.
+    unsent: bool,
     stop: Option<Stop>,
     /// What a role said before it died.
     last_words: Option<Fatal>,
@@ -155,6 +163,8 @@ impl Supervisor {
             was_ready: false,
             tell_ready: true,
             reload_wanted: false,
+            reloaded_at: Instant::now(),
+            unsent: false,
             stop: None,
             last_words: None,
             stored_before: 0,
@@ -194,6 +204,7 @@ impl Supervisor {
     /// What follows from the state: readiness, the start's failure, the stop's next step, the status line.
     fn advance(&mut self, now: Instant) -> Option<u8> {
         self.notify.flush();
+        self.unsent = self.flush_channels();
         if let Some(code) = self.advance_stop(now) {
             return Some(code);
         }
@@ -213,8 +224,10 @@ impl Supervisor {
         if self.tell_ready && self.all_ready() {
             self.now_ready(now);
         }
-        if self.reload_wanted && !self.tell_ready {
+        // One reload at a time; but one whose workers do not come must not keep the next, perhaps better one, out.
+        if self.reload_wanted && self.was_ready && (!self.tell_ready || now >= self.reloaded_at + RELOAD_PATIENCE) {
             self.reload_wanted = false;
+            self.reloaded_at = now;
             self.reload(now);
         }
         self.close_overdue(now);
@@ -222,6 +235,12 @@ impl Supervisor {
             self.tell_status(now);
         }
         None
+    }
+
+    /// True: some message still waits for room.
+    fn flush_channels(&mut self) -> bool {
+        let writer = self.writer.as_mut().is_some_and(|writer| !writer.channel.flush());
+        self.workers.iter_mut().fold(writer, |unsent, worker| !worker.channel.flush() || unsent)
     }
 
     fn start_has_failed(&self) -> bool {
@@ -292,7 +311,8 @@ impl Supervisor {
                 Signal::SIGTERM | Signal::SIGINT => self.stop_asked(signal),
                 Signal::SIGHUP => self.reload_wanted = true,
                 Signal::SIGUSR1 => {
-                    if let Some(writer) = &mut self.writer {
+                    // One that waits for room is as good as many.
+                    if let Some(writer) = self.writer.as_mut().filter(|writer| writer.channel.unsent() == 0) {
                         writer.channel.send(ToWriter::Rotate);
                     }
                 }
@@ -330,7 +350,8 @@ impl Supervisor {
         let closes = self.workers.iter().filter_map(|worker| worker.close_at).filter(|_| self.stop.is_none());
         let stop = self.stop.as_ref().and_then(Stop::wakes_at);
         let next = forks.chain(closes).chain(self.writer_due).chain(stop).min();
-        next.map_or(TICK, |at| at.saturating_duration_since(now)).min(TICK)
+        let tick = if self.unsent { SEND_RETRY } else { TICK };
+        next.map_or(tick, |at| at.saturating_duration_since(now)).min(tick)
     }
 
     fn tell_workers(&mut self, message: ToWorker) {

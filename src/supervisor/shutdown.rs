@@ -85,7 +85,8 @@ impl Supervisor {
             Some(stop) => {
                 crate::notice!("{signal} again: stopping at once; what is not acknowledged is not echoed");
                 stop.hurry = true;
-                stop.deadline = stop.deadline.min(now);
+                let patience = if stop.stage == Stage::Finishing { WRITER_HURRY } else { Duration::ZERO };
+                stop.deadline = stop.deadline.min(now + patience);
             }
         }
     }
@@ -147,7 +148,9 @@ impl Supervisor {
                 }
             }
             Stage::Finishing => {
-                crate::error!("the writer cannot store what is left in time; what was not echoed is lost");
+                crate::error!(
+                    "the writer cannot store what is left in time; what is not in the file yet is lost, none of it echoed but in received mode"
+                );
                 stop.writer_code = Some(exit::FAILED);
                 if let Some(writer) = &self.writer {
                     let _ = process::signal_child(writer.pid, Signal::SIGKILL);

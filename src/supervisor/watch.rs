@@ -99,7 +99,13 @@ impl Supervisor {
                 Ok(Received::Message(message)) => self.heed_writer(message),
                 Ok(Received::Nothing) => return,
                 // The signal of its death is on the way; its channel has nothing more to say.
-                Ok(Received::End) | Err(_) => {
+                Ok(Received::End) => {
+                    let _ = self.poller.remove(writer.channel.as_fd());
+                    return;
+                }
+                Err(error) => {
+                    crate::error!("cannot understand the writer ({}): {error}; it is replaced", writer.pid);
+                    let _ = process::signal_child(writer.pid, Signal::SIGKILL);
                     let _ = self.poller.remove(writer.channel.as_fd());
                     return;
                 }

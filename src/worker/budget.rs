@@ -3,16 +3,28 @@
 //! Promise: memory is bounded by the limit plus one connection's bound, and some connection always makes progress. Pure.
 use super::table::Key;
 
-/// How long (milliseconds) a connection keeps the right to read beyond the limit without another's claim.
-const LEASE: u64 = 1000;
+/// How long (milliseconds) a connection may take to finish a message beyond the limit.
+const LEASE: u64 = 5000;
 
 /// Counts bytes held, and gives one connection at a time the right to read when the limit is reached: otherwise a
-/// thousand unfinished messages could hold all the memory and none could be finished.
+/// thousand unfinished messages could hold all the memory and none could be finished. Who does not finish its message
+/// in time has to give its bytes back.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
     held: usize,
     lease: Option<(Key, u64)>,
+}
+
+/// Whether a connection may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It may.
+    Read,
+    /// Not now.
+    Wait,
+    /// It may, and this one, whose time is up, must be closed.
+    Evict(Key),
 }
 
 impl Budget {
@@ -26,28 +38,27 @@ impl Budget {
         self.held = (self.held + after).saturating_sub(before);
     }
 
-    /// Whether the limit is reached.
-    pub fn is_tight(&self) -> bool {
+    fn is_tight(&self) -> bool {
         self.held >= self.limit
     }
 
     /// Whether `key` may read at `now` (milliseconds).
-    pub fn may_read(&mut self, key: Key, now: u64) -> bool {
+    pub fn may_read(&mut self, key: Key, now: u64) -> Answer {
         if !self.is_tight() {
             self.lease = None;
-            return true;
+            return Answer::Read;
         }
-        match self.lease {
-            Some((holder, _)) if holder == key => true,
-            Some((_, until)) if now < until => false,
-            _ => {
-                self.lease = Some((key, now + LEASE));
-                true
-            }
-        }
+        let answer = match self.lease {
+            Some((holder, _)) if holder == key => return Answer::Read,
+            Some((_, until)) if now < until => return Answer::Wait,
+            Some((holder, _)) => Answer::Evict(holder),
+            None => Answer::Read,
+        };
+        self.lease = Some((key, now + LEASE));
+        answer
     }
 
-    /// The connection is gone, or needs no more.
+    /// The connection is gone, or has no unfinished message: the next one may have its right.
     pub fn release(&mut self, key: Key) {
         if self.lease.is_some_and(|(holder, _)| holder == key) {
             self.lease = None;
@@ -63,19 +74,21 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Answer::*;
 
     #[test]
-    fn when_memory_is_short_one_at_a_time_goes_on() {
+    fn when_memory_is_short_one_at_a_time_goes_on_and_gives_back() {
         let [a, b] = [0, 1].map(|n| Key::from_token(Key::FIRST_TOKEN + n));
         let mut budget = Budget::new(100);
-        assert!(budget.may_read(a, 0) && budget.may_read(b, 0));
+        assert_eq!([budget.may_read(a, 0), budget.may_read(b, 0)], [Read, Read]);
         budget.changed(0, 100);
-        assert!(budget.may_read(a, 10) && !budget.may_read(b, 20) && budget.may_read(a, 500));
-        assert!(!budget.is_open(500));
-        assert!(budget.is_open(1010) && budget.may_read(b, 1010) && !budget.may_read(a, 1011));
+        assert_eq!([budget.may_read(a, 10), budget.may_read(b, 20), budget.may_read(a, 4999)], [Read, Wait, Read]);
+        assert!(!budget.is_open(5009));
+        assert!(budget.is_open(5010));
+        assert_eq!([budget.may_read(b, 5010), budget.may_read(a, 5011)], [Evict(a), Wait]);
         budget.release(b);
-        assert!(budget.may_read(a, 1012));
+        assert_eq!([budget.may_read(a, 5012), budget.may_read(b, 5013)], [Read, Wait]);
         budget.changed(100, 40);
-        assert!(budget.may_read(b, 1013));
+        assert_eq!(budget.may_read(b, 5014), Read);
     }
 }

@@ -82,6 +82,8 @@ pub struct Connection {
     phase: Phase,
     /// It stands in a list of those that wait, see [`super::parking`].
     pub parked: bool,
+    /// When a lingering close ends (milliseconds of the worker's clock).
+    pub lingers_until: u64,
     /// A deadline of it stands in the timers.
     pub timed: bool,
     /// Since when (milliseconds of the worker's clock) the client has not taken what is due.
@@ -110,6 +112,7 @@ impl Connection {
             read_size: READ_MIN,
             phase: Phase::Open,
             parked: false,
+            lingers_until: 0,
             timed: false,
             stalled_since: None,
         }

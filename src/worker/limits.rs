@@ -34,6 +34,11 @@ impl Limits {
         say(&self.timeout, now, format_args!("{peer} did not read its echoes for limits.write-timeout; closed"));
     }
 
+    /// Logs a client that held memory with a message it did not finish, while others waited for it.
+    pub fn tell_eviction(&self, peer: SocketAddr, now: u64) {
+        say(&self.timeout, now, format_args!("{peer} did not finish a message while memory was short; closing"));
+    }
+
     /// Logs that no connection can be accepted.
     pub fn tell_exhausted(&self, error: &std::io::Error, now: u64) {
         say(

@@ -96,6 +96,8 @@ struct Worker {
     blocked: Parking,
     /// Connections that wait for memory before they may read.
     waiting: Parking,
+    /// Connections that must give their memory back.
+    evicted: Vec<Key>,
     /// Discarded input goes here.
     scratch: Vec<u8>,
     /// The connection at hand has taken some of its echo.
@@ -145,6 +147,7 @@ impl Worker {
             limits: limits::Limits::default(),
             blocked: Parking::default(),
             waiting: Parking::default(),
+            evicted: Vec::new(),
             scratch: Vec::new(),
             progress: false,
             channel,

@@ -1,6 +1,7 @@
 //! Station 1/7, socket: one turn of a connection: echo what is due, read, decode, within a budget, so that one fast
 //! client cannot starve a thousand slow ones.
 use super::Worker;
+use super::budget::Answer;
 use super::connection::{Connection, Notice, Phase};
 use super::outbox::Outbox;
 use super::table::Key;
@@ -22,6 +23,18 @@ impl Worker {
             let Some(key) = self.table.dequeue() else { break };
             self.pump(key);
         }
+        for key in std::mem::take(&mut self.evicted) {
+            self.evict(key);
+        }
+    }
+
+    /// Closes a connection that held memory others wait for, and did not finish its message in time.
+    fn evict(&mut self, key: Key) {
+        let Some(connection) = self.table.get(key) else { return };
+        connection.refuse();
+        self.scoreboard.add(Count::Incomplete, 1);
+        self.limits.tell_eviction(connection.peer, self.now);
+        self.table.enqueue(key);
     }
 
     fn pump(&mut self, key: Key) {
@@ -30,6 +43,9 @@ impl Worker {
         let result = self.turn(key);
         let Some(connection) = self.table.get(key) else { return };
         self.budget.changed(before, connection.held());
+        if !connection.is_mid_message() {
+            self.budget.release(key);
+        }
         if result.is_err() {
             if connection.is_mid_message() {
                 self.scoreboard.add(Count::Incomplete, 1);
@@ -39,6 +55,7 @@ impl Worker {
         match connection.phase() {
             Phase::Closed => return self.drop_connection(key),
             Phase::Lingering if phase != Phase::Lingering => {
+                connection.lingers_until = self.now + LINGER;
                 self.timers.push(self.now + LINGER, key);
                 self.table.enqueue(key);
             }
@@ -85,9 +102,13 @@ impl Worker {
                 self.table.enqueue(key);
                 break;
             }
-            if !self.budget.may_read(key, self.now) {
-                self.waiting.add(key, &mut self.table);
-                break;
+            match self.budget.may_read(key, self.now) {
+                Answer::Read => {}
+                Answer::Wait => {
+                    self.waiting.add(key, &mut self.table);
+                    break;
+                }
+                Answer::Evict(holder) => self.evicted.push(holder),
             }
             taken += connection.read()?;
         }
@@ -127,6 +148,8 @@ impl Worker {
             let timeout = self.write_timeout.unwrap_or(u64::MAX);
             let Some(connection) = self.table.get(key) else { continue };
             match (connection.phase(), connection.stalled_since) {
+                // An entry from before the linger comes up first: the linger's own is still there.
+                (Phase::Lingering, _) if self.now < connection.lingers_until => {}
                 (Phase::Lingering, _) => self.drop_connection(key),
                 (_, Some(since)) if self.now >= since.saturating_add(timeout) => {
                     self.scoreboard.add(Count::TimedOut, 1);

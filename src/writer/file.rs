@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 const WRITE_RETRY: Duration = Duration::from_millis(200);
 /// How long to go on with the old segment before a new one is tried again.
 const ROTATION_RETRY: Duration = Duration::from_secs(1);
+/// Messages to the supervisor that may wait for room; beyond that the live segment goes on.
+const MOST_UNSENT: usize = 8;
 /// The longest wait between two segments that fail.
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// Closed segments that may wait for their sync: a disk slower than the rotation stops the storing instead of piling
@@ -174,7 +176,8 @@ impl Writer {
     }
 
     fn may_rotate(&self, now: Instant) -> bool {
-        self.rotation_retry.is_none_or(|at| now >= at)
+        // A supervisor that takes no messages would let descriptions of segments pile up here.
+        self.rotation_retry.is_none_or(|at| now >= at) && self.channel.unsent() <= MOST_UNSENT
     }
 
     /// Begins a new segment, between two batches. If it cannot, the old one goes on.

@@ -9,6 +9,7 @@ mod file;
 mod rotation;
 mod startup;
 mod syncer;
+mod tamper;
 mod uplink;
 
 use crate::config::{Config, Echo};
@@ -29,6 +30,7 @@ use file::Pending;
 use rotation::{Rotation, Shelf};
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use syncer::{Job, Syncer};
@@ -41,6 +43,8 @@ const FIRST_LINK: u64 = 16;
 
 /// An idle writer wakes this often: for its heartbeat, and to notice a clock that was set.
 const TICK: Duration = Duration::from_secs(1);
+/// How long an orphaned writer waits for a store that takes nothing.
+const ORPHAN_PATIENCE: Duration = Duration::from_millis(1500);
 /// Batches between two looks at the control channel.
 const BATCHES_A_TURN: usize = 16;
 
@@ -110,7 +114,10 @@ struct Writer {
     signals: Signals,
     /// No more links will come.
     finishing: bool,
-    _lock: File,
+    /// The supervisor is dead: if nothing can be stored by then, leave, so that the lock is free for the next daemon.
+    orphan_until: Option<Instant>,
+    examined_at: Instant,
+    lock: File,
 }
 
 enum Leave {
@@ -164,7 +171,9 @@ impl Writer {
             poller,
             signals,
             finishing: false,
-            _lock: lock,
+            orphan_until: None,
+            examined_at: Instant::now(),
+            lock,
         };
         writer.open_window();
         Ok(writer)
@@ -195,6 +204,12 @@ impl Writer {
             self.housekeeping(now);
             if let Some(Leave::Finished) = self.sweep()? {
                 return Ok(self.finish());
+            }
+            if self.stalled.is_some() && self.orphan_until.is_some_and(|until| now >= until) {
+                error!(
+                    "the supervisor is dead and the store takes nothing more: leaving; what is left in the pipes was not stored"
+                );
+                return Ok(exit::FAILED);
             }
         }
     }
@@ -227,11 +242,21 @@ impl Writer {
                 Received::Message(ToWriter::Finish) => self.finishing = true,
                 Received::End => {
                     self.poller.remove(self.channel.as_fd())?;
-                    self.finishing = true;
+                    self.orphaned();
                     return Ok(None);
                 }
             }
         }
+    }
+
+    /// The supervisor is dead. Who is turned away by the lock now is told our pid.
+    fn orphaned(&mut self) {
+        self.finishing = true;
+        self.orphan_until = Some(Instant::now() + ORPHAN_PATIENCE);
+        let _ = self
+            .lock
+            .set_len(0)
+            .and_then(|()| self.lock.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0));
     }
 
     /// Stores what is in the pipes. True: there is more.
@@ -303,6 +328,10 @@ impl Writer {
         if self.window.is_some_and(|window| schedule::due(clock::now_seconds(), window)) {
             // An empty segment is never rotated: it just belongs to the new period.
             if self.offset == 0 { self.open_window() } else { self.rotate_requested = true }
+        }
+        if now >= self.examined_at + TICK {
+            self.examined_at = now;
+            self.examine_live();
         }
         self.rotate_requested &= self.offset > 0;
         if self.wants_rotation() && self.rotation_retry.is_none_or(|at| now >= at) {

@@ -46,11 +46,20 @@ pub(super) fn begin(seat: WriterSeat) -> Result<Writer, Fatal> {
     let cannot = |error: io::Error| directory::failed("open the live segment", &error, &seat.config.store.directory);
     let segments = shelf.list().map_err(cannot)?;
     shelf.last_sequence = segments.last().map_or(0, |name| name.sequence);
-    let found = record.read();
+    let mut found = record.read();
     let opened = match &found {
         Found::Nothing => recover(&mut shelf, &segments, seat.era, seat.config.store.format).map_err(cannot)?,
-        Found::Settled(state) => resume(&shelf, &segments, &state.segment, state.offset).map_err(cannot)?,
-        Found::Pending { base, .. } => resume(&shelf, &segments, &base.segment, base.offset).map_err(cannot)?,
+        Found::Settled(base) | Found::Pending { base, .. } => {
+            let base = base.clone();
+            match resume(&shelf, &segments, &base.segment, base.offset) {
+                Ok(opened) => opened,
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot(error)),
+                Err(error) => {
+                    found = Found::Settled(base.clone());
+                    replace_lost(&mut shelf, &base, &error).map_err(cannot)?
+                }
+            }
+        }
     };
     // Only now: a thread before the checks above could not be joined on their errors.
     let syncer = Syncer::start().map_err(system)?;
@@ -153,11 +162,25 @@ fn resume(shelf: &Shelf, segments: &[SegmentName], identity: &Identity, offset: 
     let name = segments.iter().find(|name| name.sequence == identity.sequence).ok_or(io::ErrorKind::NotFound)?;
     let live = Segment::open(shelf.directory.as_fd(), name.clone())?;
     if live.identity != *identity {
-        return Err(io::Error::other(format!("{} is not the file that was live", live.name.build())));
+        let message = format!("{} is another file", live.name.build());
+        return Err(io::Error::new(io::ErrorKind::NotFound, message));
     }
     let second = live.second_description(shelf.directory.as_fd())?;
     notice!("going on with {} at byte {offset}", live.name.build());
     Ok(Opened { live, offset, second, torn: 0 })
+}
+
+/// The live segment is not where it was left: somebody removed or replaced it. What was not committed is still in the
+/// pipes and goes to a new one.
+fn replace_lost(shelf: &mut Shelf, base: &State, why: &io::Error) -> io::Result<Opened> {
+    let Identity { sequence, .. } = base.segment;
+    crate::error!(
+        "segment {sequence} is gone ({why}), and {} bytes of records with it; a new one takes over",
+        base.offset
+    );
+    shelf.last_sequence = shelf.last_sequence.max(sequence);
+    let (live, second) = Rotation::new().run(shelf, clock::now_seconds())?;
+    Ok(Opened { live, offset: 0, second, torn: 0 })
 }
 
 /// A predecessor may have been killed between filling its private pipe and reading it.
@@ -192,7 +215,7 @@ impl Writer {
 
     /// Takes a link into service.
     pub(super) fn attach(&mut self, link: Link, mark: Mark) -> io::Result<()> {
-        let uplink = Uplink::new(link, mark);
+        let uplink = Uplink::new(link, mark, self.private.size)?;
         self.poller.add(uplink.data(), super::data_token(uplink.id()), Interest::InputEdge)?;
         self.poller.add(uplink.acks(), super::ack_token(uplink.id()), Interest::OutputEdge)?;
         self.uplinks.push(uplink);
@@ -203,7 +226,8 @@ impl Writer {
     fn replay(&mut self, next: State) -> io::Result<()> {
         let mut parts = Vec::new();
         for mark in &next.marks {
-            let Some(index) = self.uplinks.iter().position(|uplink| uplink.id() == mark.id) else { continue };
+            let index = self.uplinks.iter().position(|uplink| uplink.id() == mark.id);
+            let index = index.ok_or_else(|| io::Error::other("an intended link is gone"))?;
             let uplink = &mut self.uplinks[index];
             if uplink.mark().through < mark.through {
                 uplink.look(&self.private, &self.null)?.map_err(|broken| io::Error::other(broken.0))?;

@@ -47,6 +47,8 @@ pub struct Uplink {
     resync: bool,
     /// There may be bytes in the pipe that were not looked at.
     unseen: bool,
+    /// One look takes in all that the pipe can hold; what comes after it makes an edge.
+    wide: bool,
     hung_up: bool,
     /// The last ack that the pipe took.
     acked: Option<u64>,
@@ -54,9 +56,12 @@ pub struct Uplink {
 
 impl Uplink {
     /// Takes a link at the place where the commit record says it is.
-    pub fn new(link: Link, mark: Mark) -> Self {
+    ///
+    /// `private`: the size of the pipe that looks go through.
+    pub fn new(link: Link, mark: Mark, private: usize) -> io::Result<Self> {
         let Link { terms, data, acks, staging } = link;
-        Self {
+        let wide = pipe::size(data.as_fd())? <= private;
+        Ok(Self {
             terms,
             data,
             acks,
@@ -68,9 +73,10 @@ impl Uplink {
             fragment_at: mark.staged,
             resync: mark.through > 0,
             unseen: true,
+            wide,
             hung_up: false,
             acked: None,
-        }
+        })
     }
 
     /// The link's id.
@@ -105,9 +111,9 @@ impl Uplink {
         self.hung_up && !self.unseen && self.frames.is_empty()
     }
 
-    /// Bytes of a frame that the worker's death cut off.
+    /// Bytes of a frame, or of a record in fragments, that the worker's death cut off.
     pub fn torn_bytes(&self) -> usize {
-        self.buffer.len() - self.consumed
+        self.buffer.len() - self.consumed + usize::try_from(self.mark.staged).unwrap_or(usize::MAX)
     }
 
     /// The whole frames at hand.
@@ -118,6 +124,7 @@ impl Uplink {
     /// Looks at all that is in the pipe, through `private`, and finds the whole frames.
     pub fn look(&mut self, private: &PrivatePipe, null: &File) -> io::Result<Result<(), Broken>> {
         let seen_before = self.buffer.len() - self.consumed;
+        self.unseen = false;
         self.buffer.clear();
         self.consumed = 0;
         match pipe::tee(self.data.as_fd(), private.write.as_fd(), private.size) {
@@ -133,8 +140,8 @@ impl Uplink {
             return Ok(Err(broken));
         }
         let found = self.parse();
-        // Only what was there before, and no whole frame in it: the pipe holds nothing new.
-        self.unseen = !self.frames.is_empty() || self.buffer.len() > seen_before;
+        // Where one look cannot take in all: look again until there is nothing new.
+        self.unseen |= !self.wide && (!self.frames.is_empty() || self.buffer.len() > seen_before);
         Ok(found)
     }
 

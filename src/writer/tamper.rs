@@ -1,0 +1,99 @@
+//! What others did to the live segment: seen within a second, said, and answered by a new segment.
+//!
+//! Promise: never a hole, never records welded to foreign bytes: a segment that is not as the writer left it is not
+//! written again, and nobody's bytes in it are touched. The decision is pure.
+use super::Writer;
+use super::rotation::Rotation;
+use crate::store::names::CURRENT;
+use crate::sys::{AsFd, file};
+use std::io;
+
+/// What a look at the live segment found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    /// Names that lead to it.
+    links: u64,
+    /// Its own name is one of them.
+    named: bool,
+    /// `current` is one of them.
+    current: bool,
+    length: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tampered {
+    Deleted,
+    Renamed,
+    Resized,
+}
+
+/// Compares what was seen with what the writer left: `length` bytes under two names.
+fn judge(seen: Seen, length: u64) -> Option<Tampered> {
+    match seen {
+        Seen { links: 0, .. } => Some(Tampered::Deleted),
+        Seen { length: found, .. } if found != length => Some(Tampered::Resized),
+        Seen { named: true, current: true, .. } => None,
+        _ => Some(Tampered::Renamed),
+    }
+}
+
+impl Writer {
+    /// Looks whether the live segment is as it was left; if not, the next step is a rotation.
+    pub(super) fn examine_live(&mut self) {
+        if self.pending.is_some() || self.rotation.is_some() || self.must_move() {
+            return;
+        }
+        // A directory that cannot be read for the moment says nothing about the file.
+        let Ok(seen) = self.look_at_live() else { return };
+        let Some(tampered) = judge(seen, self.offset) else { return };
+        let (name, offset, found) = (self.live.name.build(), self.offset, seen.length);
+        match tampered {
+            Tampered::Deleted => {
+                crate::error!(
+                    "{name} was deleted by somebody else, and {offset} bytes of records with it; a new segment takes over"
+                );
+            }
+            Tampered::Resized => crate::error!(
+                "{name} was changed by somebody else: {found} bytes instead of {offset}; it is left as it is, a new segment takes over"
+            ),
+            Tampered::Renamed => {
+                crate::warn!("{name} or {CURRENT} was renamed or removed by somebody else; a new segment takes over");
+            }
+        }
+        self.rotation = Some(Rotation::new());
+    }
+
+    fn look_at_live(&self) -> io::Result<Seen> {
+        let stat = file::stat(&*self.live.file)?;
+        let directory = self.shelf.directory.as_fd();
+        let leads_here = |name: &str| match file::stat_at(directory, name) {
+            Ok(found) => Ok((found.st_dev, found.st_ino) == (stat.st_dev, stat.st_ino)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        };
+        Ok(Seen {
+            links: stat.st_nlink,
+            named: leads_here(&self.live.name.build())?,
+            current: leads_here(CURRENT)?,
+            length: u64::try_from(stat.st_size).unwrap_or(0),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_tampering_is_told() {
+        let well = Seen { links: 2, named: true, current: true, length: 10 };
+        assert_eq!(judge(well, 10), None);
+        // Somebody's own hard link, a backup's for example, is nobody's business.
+        assert_eq!(judge(Seen { links: 3, ..well }, 10), None);
+        assert_eq!(judge(Seen { links: 0, named: false, current: false, ..well }, 10), Some(Tampered::Deleted));
+        assert_eq!(judge(Seen { length: 0, ..well }, 10), Some(Tampered::Resized));
+        assert_eq!(judge(Seen { length: 11, ..well }, 10), Some(Tampered::Resized));
+        assert_eq!(judge(Seen { named: false, ..well }, 10), Some(Tampered::Renamed));
+        assert_eq!(judge(Seen { current: false, ..well }, 10), Some(Tampered::Renamed));
+    }
+}
