@@ -19,6 +19,7 @@ const VERSION: u64 = 1;
 const VERSION_AT: usize = 0;
 const INTENT_AT: usize = 1;
 const COMMIT_AT: usize = 2;
+const SUSPECT_AT: usize = 3;
 const SLOTS_AT: usize = 8;
 const MARKS_AT: usize = 8;
 const MARK: usize = 3;
@@ -122,6 +123,16 @@ impl CommitRecord {
     pub fn commit(&self) {
         let intent = self.0.words()[INTENT_AT].load(Relaxed);
         self.0.words()[COMMIT_AT].store(intent, Release);
+    }
+
+    /// Notes, before anything follows from it, that a write or sync of segment `sequence` failed.
+    pub fn set_suspect(&self, sequence: u64) {
+        self.0.words()[SUSPECT_AT].store(sequence, Release);
+    }
+
+    /// Whether that was noted of segment `sequence`: no writer may write or sync it again.
+    pub fn is_suspect(&self, sequence: u64) -> bool {
+        self.0.words()[SUSPECT_AT].load(Acquire) == sequence
     }
 
     fn slot(&self, word: u64) -> &[AtomicU64] {

@@ -38,8 +38,8 @@ pub(super) struct Pending {
 impl Writer {
     /// Decides what to store next and does it. False: there is nothing (more) to do now.
     pub(super) fn store_some(&mut self, now: Instant) -> io::Result<bool> {
-        if self.is_past_swap() && !self.may_rotate(now) {
-            return Ok(false);
+        if self.must_move() {
+            return Ok(self.move_on(now));
         }
         if self.pending.is_none() {
             let count = self.uplinks.len();
@@ -64,26 +64,23 @@ impl Writer {
                 }
                 Ok(true)
             }
-            Err(Fault::Write(error)) => {
+            Err(Fault::Wait(error)) => {
                 self.scoreboard.add(Count::Faults, 1);
                 if self.stalled.is_none() {
-                    error!(
-                        "cannot write to {} at byte {}: {error}; nothing is echoed until it can; trying again every {WRITE_RETRY:?}",
-                        self.live.name.build(),
-                        self.offset
-                    );
+                    let (name, offset, remedy) = (self.live.name.build(), self.offset, remedy(&error));
+                    error!("cannot write to {name} at byte {offset}: {error}; nothing is echoed until it can{remedy}");
                 }
                 self.stalled = Some(now + WRITE_RETRY);
                 Ok(false)
             }
-            Err(Fault::Sync(error)) => {
+            Err(Fault::Suspect(error)) => {
                 self.scoreboard.add(Count::Faults, 1);
+                self.record.set_suspect(self.live.identity.sequence);
+                let (name, offset) = (self.live.name.build(), self.offset);
                 error!(
-                    "cannot sync {}: {error}; it is not used again, its unsynced end goes to a new segment",
-                    self.live.name.build()
+                    "cannot store in {name} beyond byte {offset}: {error}; it is not used again, a new segment takes over"
                 );
-                self.rotation.get_or_insert_with(Rotation::new);
-                self.move_pending(now)
+                Ok(self.move_on(now))
             }
             Err(Fault::Internal(error)) => Err(error),
         }
@@ -111,10 +108,10 @@ impl Writer {
             let uplink = &self.uplinks[index];
             slices.extend(bodies.iter().map(|body| IoSlice::new(uplink.bytes(body))));
         }
-        write(&self.live.file, &mut slices, self.offset).map_err(Fault::Write)?;
+        write(&self.live.file, &mut slices, self.offset).map_err(Fault::of_write)?;
         crash::point("after-write");
         if self.config.server.echo == Echo::Synced {
-            self.live.file.sync_data().map_err(Fault::Sync)?;
+            self.live.file.sync_data().map_err(Fault::Suspect)?;
             self.scoreboard.add(Count::Syncs, 1);
         } else {
             self.dirty = true;
@@ -172,25 +169,27 @@ impl Writer {
         }
     }
 
-    /// The same in the middle of a batch whose segment failed to sync: the batch moves to the new segment, and what it
-    /// may have left in the old one, none of it acknowledged, is cut off.
-    fn move_pending(&mut self, now: Instant) -> io::Result<bool> {
-        let Some(old) = self.begin_segment(now) else {
-            self.stalled = Some(now + WRITE_RETRY);
-            return Ok(false);
-        };
-        let kept = self.offset;
-        let Some(pending) = &mut self.pending else { return Ok(true) };
-        pending.next.offset -= kept;
-        pending.next.segment = self.live.identity;
-        self.offset = 0;
-        self.record.intend(&pending.next);
-        if let Err(error) = old.set_len(kept) {
-            error!(
-                "cannot cut the failed segment at byte {kept}: {error}; what follows there is not part of the store"
-            );
+    /// Whether the live segment must not be written any more: it failed, or a rotation got as far as its swap.
+    fn must_move(&self) -> bool {
+        self.record.is_suspect(self.live.identity.sequence) || self.is_past_swap()
+    }
+
+    /// Leaves the live segment for a new one, also in the middle of a batch: its frames are still in the pipes and are
+    /// decided on anew. What the batch may have left in the old segment was not acknowledged, and is cut off.
+    pub(super) fn move_on(&mut self, now: Instant) -> bool {
+        if !self.may_rotate(now) {
+            return false;
         }
-        Ok(true)
+        let (kept, name) = (self.offset, self.live.name.build());
+        let Some(old) = self.begin_segment(now) else { return false };
+        let cut = old.metadata().and_then(|old_now| if old_now.len() > kept { old.set_len(kept) } else { Ok(()) });
+        if let Err(error) = cut {
+            error!("cannot cut {name} at byte {kept}: {error}; what follows there is not part of the store");
+        }
+        self.pending = None;
+        self.publish();
+        self.stalled = None;
+        true
     }
 
     /// Runs the rotation under way, or a new one; on success the live segment is the new one. Returns the old one.
@@ -217,14 +216,17 @@ impl Writer {
         self.channel.send(ToSupervisor::Segment { sequence: segment.identity.sequence, file: second });
         self.scoreboard.add(Count::Rotations, 1);
         let old = std::mem::replace(&mut self.live, segment);
-        if self.pending.is_none() {
-            self.offset = 0;
-        }
+        self.offset = 0;
         self.dirty = false;
         self.rotate_requested = false;
         self.open_window();
         crash::point("rotate-before-old-sync");
-        self.close(old.identity.sequence, Arc::clone(&old.file));
+        if self.record.is_suspect(old.identity.sequence) {
+            // The kernel has marked its pages clean: another sync would say that all is well (fsync(2), "Notes").
+            self.channel.send(ToSupervisor::Settled(old.identity.sequence));
+        } else {
+            self.close(old.identity.sequence, Arc::clone(&old.file));
+        }
         old.file
     }
 }
@@ -240,12 +242,32 @@ impl Writer {
 /// Why a batch could not be carried out.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The write failed: it can be tried again.
-    Write(io::Error),
-    /// The sync failed: this file must never be written or synced again.
-    Sync(io::Error),
+    /// There is no room, or no permission to write: it may be tried again, at the same place.
+    Wait(io::Error),
+    /// A write or sync failed in a way that leaves the file's state unknown: it must never be written or synced again.
+    Suspect(io::Error),
     /// Pipes or memory failed: the writer cannot go on, its successor may.
     Internal(io::Error),
+}
+
+impl Fault {
+    fn of_write(error: io::Error) -> Self {
+        use nix::libc::{EDQUOT, ENOMEM, ENOSPC, EROFS};
+        match error.raw_os_error() {
+            Some(ENOSPC | EDQUOT | EROFS | ENOMEM) => Self::Wait(error),
+            _ => Self::Suspect(error),
+        }
+    }
+}
+
+/// What the operator can do, as the end of a sentence.
+fn remedy(error: &io::Error) -> &'static str {
+    use nix::libc::{EDQUOT, ENOSPC, EROFS};
+    match error.raw_os_error() {
+        Some(ENOSPC | EDQUOT) => "; make room there, it goes on by itself",
+        Some(EROFS) => "; remount it writable, or add ReadWritePaths= to the service unit",
+        _ => "",
+    }
 }
 
 fn write(file: &File, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {

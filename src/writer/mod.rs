@@ -334,8 +334,10 @@ impl Writer {
                 "cannot sync segment {}: {error}; what was written since its last sync may not survive a power cut",
                 outcome.sequence
             );
-            // The kernel has marked the pages clean: the next sync of this file would lie.
-            self.rotate_requested |= outcome.live && outcome.sequence == self.live.identity.sequence;
+            if outcome.sequence == self.live.identity.sequence {
+                self.record.set_suspect(outcome.sequence);
+                self.rotate_requested = true;
+            }
         }
     }
 

@@ -49,13 +49,7 @@ pub(super) fn begin(seat: WriterSeat) -> Result<Writer, Fatal> {
     let opened = match &found {
         Found::Nothing => recover(&mut shelf, &segments, seat.config.store.format).map_err(cannot)?,
         Found::Settled(state) => resume(&shelf, &state.segment, state.offset).map_err(cannot)?,
-        Found::Pending { base, next } => {
-            let offset = if base.segment == next.segment { base.offset } else { 0 };
-            if base.segment != next.segment {
-                cut(&shelf, base);
-            }
-            resume(&shelf, &next.segment, offset).map_err(cannot)?
-        }
+        Found::Pending { base, .. } => resume(&shelf, &base.segment, base.offset).map_err(cannot)?,
     };
     // Only now: a thread before the checks above could not be joined on their errors.
     let syncer = Syncer::start().map_err(system)?;
@@ -86,10 +80,7 @@ pub(super) fn begin(seat: WriterSeat) -> Result<Writer, Fatal> {
         let mark = marks.mark(link.terms.id);
         writer.attach(link, mark).map_err(system)?;
     }
-    if let Found::Pending { next, .. } = found {
-        writer.replay(next).map_err(system)?;
-    }
-    writer.adopt_newer(&segments).map_err(system)?;
+    writer.go_on(found, &segments).map_err(system)?;
     Ok(writer)
 }
 
@@ -171,19 +162,6 @@ fn resume(shelf: &Shelf, identity: &Identity, offset: u64) -> io::Result<Opened>
     Ok(Opened { live, offset, second, torn: 0 })
 }
 
-/// A batch was being moved away from a segment that failed to sync: what it left there was never acknowledged.
-fn cut(shelf: &Shelf, base: &State) {
-    let Identity { sequence, start, .. } = base.segment;
-    let name = SegmentName { prefix: shelf.prefix.clone(), sequence, start };
-    let done = Segment::open(shelf.directory.as_fd(), name).and_then(|segment| segment.file.set_len(base.offset));
-    if let Err(error) = done {
-        warn!(
-            "cannot cut the failed segment {sequence} at byte {}: {error}; what follows there is not part of the store",
-            base.offset
-        );
-    }
-}
-
 /// A predecessor may have been killed between filling its private pipe and reading it.
 fn drain_private(writer: &Writer) -> io::Result<()> {
     let mut rest = Vec::new();
@@ -236,15 +214,29 @@ impl Writer {
         Ok(())
     }
 
-    /// Goes on with a rotation that a predecessor was killed in: it left a segment newer than the committed one.
-    fn adopt_newer(&mut self, segments: &[SegmentName]) -> io::Result<()> {
-        let newer = segments.iter().rev().find(|name| name.sequence > self.live.identity.sequence);
-        let Some(newer) = newer.filter(|_| self.pending.is_none()) else { return Ok(()) };
-        let segment = Segment::open(self.shelf.directory.as_fd(), newer.clone())?;
-        if segment.length()? == 0 {
-            self.rotation = Some(Rotation::adopt(segment));
-            self.rotate(Instant::now());
+    /// Finishes what a predecessor was killed in: a rotation, which left a segment newer than the committed one, or a
+    /// batch. An intent that names another segment than the commit is a rotation's, and is made anew with it.
+    fn go_on(&mut self, found: Found, segments: &[SegmentName]) -> io::Result<()> {
+        let live = self.live.identity;
+        let pending = match found {
+            Found::Pending { base, next } if base.segment == next.segment => Some(next),
+            _ => None,
+        };
+        if let Some(newer) = segments.iter().rev().find(|name| name.sequence > live.sequence) {
+            let segment = Segment::open(self.shelf.directory.as_fd(), newer.clone())?;
+            if segment.length()? == 0 {
+                if pending.is_some() {
+                    // The predecessor was leaving this segment in the middle of a batch: so do we, whatever it takes.
+                    self.record.set_suspect(live.sequence);
+                }
+                self.rotation = Some(Rotation::adopt(segment));
+                self.move_on(Instant::now());
+                return Ok(());
+            }
         }
-        Ok(())
+        match pending {
+            Some(next) if !self.record.is_suspect(live.sequence) => self.replay(next),
+            _ => Ok(()),
+        }
     }
 }
