@@ -11,10 +11,10 @@ fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// The cells of every row of Markdown tables whose first cell is code; that cell without its backquotes.
+/// The cells of every row of Markdown tables whose first cell begins with code; of that cell, the code.
 fn rows(document: &str) -> Vec<Vec<&str>> {
-    let rows = document.lines().filter(|line| line.starts_with("| `"));
-    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect()).collect()
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix('|')?.split_once('`'));
+    rows.map(|(code, rest)| [code].into_iter().chain(rest.split('|').skip(1).map(str::trim)).collect()).collect()
 }
 
 fn word(keeps: Keeps) -> &'static str {
