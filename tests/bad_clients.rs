@@ -8,8 +8,9 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 use support::checker::{self, Expect, for_each_record};
-use support::client::{Client, End, History, Messages, drive, serve};
+use support::client::{Client, End, History, Messages};
 use support::daemon::{Daemon, Setup};
+use support::drive::{drive, hear_out, held_up, serve};
 use support::framing::{Format, Framing};
 use support::processes::descriptors;
 use support::{DEADLINE, stays_false, wait_until};
@@ -167,28 +168,15 @@ fn worker_sockets(daemon: &Daemon) -> usize {
 
 #[test]
 fn a_client_that_does_not_read_is_held_up_and_then_closed() {
-    let daemon = Setup::default().set("limits.write-timeout", "1s").set("server.max-message-size", "64KiB").start();
+    let daemon = Setup::default().set("limits.write-timeout", "3s").start();
     let idle = worker_sockets(&daemon);
-    let messages = Messages::generated(Framing::Line, 30_000, 60_000);
-    let mut clients = vec![connect(daemon.address, Framing::Line, messages).window(usize::MAX).deaf()];
     // It sends until nothing more goes in: its echoes are bounded, so it is no longer read.
-    let sent = std::cell::Cell::new((0, std::time::Instant::now()));
-    drive(&mut clients, "back-pressure", |clients| {
-        let bytes = clients[0].history.sent_bytes;
-        if bytes > sent.get().0 {
-            sent.set((bytes, std::time::Instant::now()));
-        }
-        bytes > 0 && sent.get().1.elapsed() > SECOND / 2
-    });
-    assert!(sent.get().0 < 256 << 20, "memory for a client that does not read is bounded");
+    let clients = held_up(daemon.address);
     // Others go on meanwhile, and it is closed by the time-out.
     let mut histories =
         serve(vec![connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 10, 100)).quota(50)]);
     wait_until(DEADLINE, "the time-out closes it", || worker_sockets(&daemon) == idle);
-    clients[0].finish(false);
-    clients[0].set_reading(true);
-    drive(&mut clients, "the end", |clients| clients[0].ended());
-    histories.push(clients.remove(0).leave());
+    histories.extend(hear_out(clients));
     stop_and_check(daemon, &histories);
 }
 
@@ -200,13 +188,13 @@ fn more_than_max_connections_wait_in_the_backlog() {
     drive(&mut inside, "four are served", |clients| clients.iter().all(Client::served));
     let mut outside = vec![client(), client()];
     stays_false(SECOND / 2, "a fifth is served", || {
-        support::client::turn(&mut outside).unwrap();
+        support::drive::turn(&mut outside).unwrap();
         outside.iter().any(|client| client.history.echoed > 0)
     });
     let mut histories = vec![inside.remove(0).leave()];
     drive(&mut outside, "one of those outside is let in", |clients| clients.iter().any(Client::served));
     stays_false(SECOND / 4, "both are served", || {
-        support::client::turn(&mut outside).unwrap();
+        support::drive::turn(&mut outside).unwrap();
         outside.iter().all(|client| client.history.echoed > 0)
     });
     histories.extend(inside.into_iter().map(Client::leave));

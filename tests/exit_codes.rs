@@ -129,7 +129,7 @@ fn verify_of_a_damaged_store_is_1() {
     let mut daemon = Setup::default().start();
     let messages = support::client::Messages::generated(support::framing::Framing::Line, 20, 100);
     let client = support::client::Client::connect(daemon.address, support::framing::Framing::Line, messages).unwrap();
-    support::client::serve(vec![client.quota(10)]);
+    support::drive::serve(vec![client.quota(10)]);
     daemon.stop();
     says(&tool(daemon.home(), &["verify", "--directory"], &daemon.store()), 0, &[]);
     let file = support::checker::files(&daemon.store()).remove(0).path;

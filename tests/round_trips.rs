@@ -5,8 +5,9 @@ mod support;
 
 use std::net::SocketAddr;
 use support::checker::{self, Expect};
-use support::client::{Client, End, History, Messages, drive, serve};
+use support::client::{Client, End, History, Messages};
 use support::daemon::{Daemon, Setup};
+use support::drive::{drive, serve};
 use support::framing::{Format, Framing};
 use support::raise_open_files;
 

@@ -20,6 +20,15 @@ const KEPT: usize = 3;
 
 /// Runs all workloads in all modes and prints one table.
 pub fn table(options: &Options) {
+    // `cargo bench` itself builds the binary as the tests want it, and puts it where `cargo build --release` does.
+    let has_crash_points =
+        fs::read(&options.binary).is_ok_and(|code| memchr::memmem::find(&code, b"ECHOSTORED_CRASH").is_some());
+    if has_crash_points {
+        eprintln!(
+            "note: {} has crash points; for figures, copy a fresh release build and name it with --binary",
+            options.binary.display()
+        );
+    }
     println!("{}", Row::HEAD);
     for mode in &options.modes {
         let daemon = Daemon::start(&options.binary, mode);

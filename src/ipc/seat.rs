@@ -3,6 +3,7 @@ use super::control::{Channel, ToSupervisor, ToWorker, ToWriter};
 use super::link::{Link, PrivatePipe, Terms, WorkerEnds};
 use super::scoreboard::{Admission, Scoreboard};
 use crate::config::Config;
+use crate::store::directory::Era;
 use crate::sys::OwnedFd;
 use crate::sys::socket::Listener;
 use std::fs::File;
@@ -48,6 +49,8 @@ pub struct WriterSeat {
     pub directory: OwnedFd,
     /// The store's lock: held as long as a writer may write.
     pub lock: File,
+    /// The format of the segments that the last run of the daemon left.
+    pub era: Option<Era>,
     /// All links.
     pub links: Vec<Link>,
     /// The pipe it tees into.

@@ -10,6 +10,8 @@
 //! All numbers are little-endian. `secret` is the pipe's own and unknown to clients, so that no stored message can
 //! look like a header. `sequence` counts a pipe's frames from 1.
 
+use std::cmp::Ordering;
+
 /// Bytes of a header.
 pub const HEADER: usize = 32;
 
@@ -122,13 +124,21 @@ fn mark(secret: u64, sequence: u64) -> [u8; 16] {
 
 /// How many bytes at the head of a pipe belong to frames before `sequence`, which were committed but not wholly
 /// consumed: everything up to the mark of `sequence`; without it, everything that cannot be the mark's beginning.
-pub fn stale_prefix(bytes: &[u8], secret: u64, sequence: u64) -> usize {
+///
+/// # Errors
+/// A later frame comes first: frames are missing, and skipping on would swallow all that follow without a word.
+pub fn stale_prefix(bytes: &[u8], secret: u64, sequence: u64) -> Result<usize, Broken> {
     let mark = mark(secret, sequence);
-    if let Some(at) = memchr::memmem::find(bytes, &mark) {
-        return at;
+    for at in memchr::memmem::find_iter(bytes, &mark[..8]) {
+        let Some(found) = bytes[at + 8..].first_chunk::<8>() else { break };
+        match u64::from_le_bytes(*found).cmp(&sequence) {
+            Ordering::Less => {}
+            Ordering::Equal => return Ok(at),
+            Ordering::Greater => return Err(Broken::Sequence),
+        }
     }
     let longest = (1..mark.len().min(bytes.len() + 1)).rev().find(|&n| bytes.ends_with(&mark[..n]));
-    bytes.len() - longest.unwrap_or(0)
+    Ok(bytes.len() - longest.unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -166,11 +176,18 @@ mod tests {
         assert_eq!(Header::decode(&forged, SECRET, 9, 4096), Err(Broken::Kind));
     }
 
+    #[test]
+    fn a_gap_is_not_skipped() {
+        let pipe = [b"rest of 4".to_vec(), header(6, 10).encode(SECRET).to_vec()].concat();
+        assert_eq!(stale_prefix(&pipe, SECRET, 5), Err(Broken::Sequence));
+        assert_eq!(stale_prefix(&pipe, SECRET, 6), Ok(9));
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), sequence: u64) {
             let _ = Header::decode(&bytes, SECRET, sequence, 4096);
-            prop_assert!(stale_prefix(&bytes, SECRET, sequence) <= bytes.len());
+            prop_assert!(stale_prefix(&bytes, SECRET, sequence).is_ok_and(|stale| stale <= bytes.len()));
         }
 
         /// Cut anywhere, the next frame is found, and not a byte of it is taken for stale.
@@ -184,7 +201,7 @@ mod tests {
             rest.extend(header(5, 10).encode(SECRET));
             rest.extend([b'x'; 10]);
             let visible = (stale + seen).min(rest.len());
-            let skipped = stale_prefix(&rest[..visible], SECRET, 5);
+            let skipped = stale_prefix(&rest[..visible], SECRET, 5).unwrap();
             prop_assert!(skipped <= stale);
             if seen >= 16 {
                 prop_assert_eq!(skipped, stale);

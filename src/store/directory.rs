@@ -2,7 +2,7 @@
 //!
 //! Promise: nothing is used that somebody else could have planted (symlinks, a world-writable directory), and nothing
 //! is written before the lock is held. Used by the supervisor, before any role is forked.
-use crate::config::Format;
+use crate::config::{Choice, Format};
 use crate::exit::{self, Fatal};
 use crate::sys::file::{self, Access};
 use crate::sys::{AsFd, BorrowedFd, OwnedFd, user};
@@ -29,11 +29,29 @@ pub struct Directory {
     path: PathBuf,
 }
 
+/// Which format the store's segments are in: known, so that no client's bytes can make one look like another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Era {
+    /// The format of every segment since.
+    pub format: Format,
+    /// The sequence number of the first of them.
+    pub since: u64,
+}
+
 #[derive(Debug, Deserialize, Serialize)]
 struct Identity {
     version: u32,
     epoch: u32,
-    format: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<String>,
+    #[serde(default)]
+    since: u64,
+}
+
+impl Identity {
+    fn era(&self) -> Option<Era> {
+        Some(Era { format: Format::from_name(self.format.as_deref()?)?, since: self.since })
+    }
 }
 
 impl Directory {
@@ -100,22 +118,25 @@ impl Directory {
         Ok(lock)
     }
 
-    /// Begins a new start epoch, durably, and returns it; also makes sure that the file system has hard links.
+    /// Begins a new start epoch, durably, and returns it with the era that the last run left; also makes sure that the
+    /// file system has hard links.
     ///
     /// # Errors
     /// Exit 74: the directory cannot be written, has no hard links, or was written by a newer version.
-    pub fn begin_epoch(&self, format: Format) -> Result<u32, Fatal> {
+    pub fn begin_epoch(&self) -> Result<(u32, Option<Era>), Fatal> {
         let show = self.path.display();
         let cannot = |what: &str, error: &io::Error| failed(&format!("{what} {show}/{STORE}"), error, &self.path);
-        let last = self.identity().map_err(|error| cannot("read", &error))?;
+        let last = identity(self.fd.as_fd()).map_err(|error| cannot("read", &error))?;
         if let Some(Identity { version, .. }) = last.as_ref().filter(|identity| identity.version > VERSION) {
             let message = format!(
                 "cannot use the store {show}: its layout is version {version}, this program knows up to {VERSION}; upgrade echostored"
             );
             return Err(Fatal::new(exit::STORE, message));
         }
-        let epoch = last.map_or(0, |identity| identity.epoch).wrapping_add(1);
-        let identity = Identity { version: VERSION, epoch, format: format_name(format).to_owned() };
+        let epoch = last.as_ref().map_or(0, |identity| identity.epoch).wrapping_add(1);
+        let era = last.as_ref().and_then(Identity::era);
+        let (format, since) = last.map_or((None, 0), |last| (last.format, last.since));
+        let identity = Identity { version: VERSION, epoch, format, since };
         replace(self.fd.as_fd(), STORE, STORE_NEW, &identity).map_err(|error| cannot("write", &error))?;
         self.probe_links().map_err(|error| {
             Fatal::new(
@@ -123,11 +144,7 @@ impl Directory {
                 format!("cannot make a hard link in {show}: {error}; `current` is a hard link to the live file, so put store.directory on a file system that has them (ext4, xfs, btrfs, tmpfs)"),
             )
         })?;
-        Ok(epoch)
-    }
-
-    fn identity(&self) -> io::Result<Option<Identity>> {
-        read_small(self.fd.as_fd(), STORE)?.map(|text| parse(&text)).transpose()
+        Ok((epoch, era))
     }
 
     fn probe_links(&self) -> io::Result<()> {
@@ -142,13 +159,20 @@ impl Directory {
     }
 }
 
-/// The configuration's word for a format.
-pub fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::Text => "text",
-        Format::Jsonl => "jsonl",
-        Format::Raw => "raw",
-    }
+fn identity(directory: BorrowedFd<'_>) -> io::Result<Option<Identity>> {
+    read_small(directory, STORE)?.map(|text| parse(&text)).transpose()
+}
+
+/// The store's era, if its directory tells.
+pub fn era(directory: BorrowedFd<'_>) -> Option<Era> {
+    identity(directory).ok().flatten().as_ref().and_then(Identity::era)
+}
+
+/// Notes the era, durably: after recovery, and before the first record of that format.
+pub fn set_era(directory: BorrowedFd<'_>, era: Era) -> io::Result<()> {
+    let last = identity(directory)?.ok_or(io::ErrorKind::NotFound)?;
+    let identity = Identity { format: Some(era.format.name().to_owned()), since: era.since, ..last };
+    replace(directory, STORE, STORE_NEW, &identity)
 }
 
 /// Replaces a small file as a whole, durably: written under another name, synced, renamed, the directory synced.
@@ -208,7 +232,11 @@ mod tests {
         let path = place.path().join("a/b/store");
         for epoch in 1..=3 {
             let directory = Directory::open_or_make(&path).unwrap();
-            assert_eq!(directory.begin_epoch(Format::Text), Ok(epoch));
+            let era = (epoch > 2).then_some(Era { format: Format::Raw, since: 7 });
+            assert_eq!(directory.begin_epoch(), Ok((epoch, era)));
+            if epoch == 2 {
+                set_era(directory.fd.as_fd(), Era { format: Format::Raw, since: 7 }).unwrap();
+            }
         }
     }
 
@@ -243,7 +271,7 @@ mod tests {
     fn a_newer_layout_is_refused() {
         let place = tempfile::tempdir().unwrap();
         std::fs::write(place.path().join(STORE), "version = 2\nepoch = 9\nformat = \"text\"\n").unwrap();
-        let refused = Directory::open_or_make(place.path()).unwrap().begin_epoch(Format::Text).unwrap_err();
+        let refused = Directory::open_or_make(place.path()).unwrap().begin_epoch().unwrap_err();
         assert_eq!(refused.code, exit::STORE);
     }
 }

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::directory::era;
 use super::names::{CURRENT, SegmentName};
 use super::parse;
 use crate::config::Format;
@@ -70,6 +71,8 @@ pub struct Segment {
     pub length: u64,
     /// Which file it is.
     pub identity: Identity,
+    /// The format that the store says it is in; without a word of it, the first lines tell.
+    pub format: Option<Format>,
 }
 
 /// What is in a store's directory.
@@ -117,8 +120,9 @@ impl Listing {
     }
 
     fn once(path: &Path) -> io::Result<Self> {
-        let mut listing =
-            Self { directory: File::open(path)?, segments: Vec::new(), foreign: Vec::new(), current: None };
+        let directory = File::open(path)?;
+        let era = era(directory.as_fd());
+        let mut listing = Self { directory, segments: Vec::new(), foreign: Vec::new(), current: None };
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             let file = entry.file_name();
@@ -138,7 +142,8 @@ impl Listing {
                 _ if file == CURRENT => listing.current = Some(Current::Other),
                 Some(name) if metadata.is_file() => {
                     let file = file.to_string_lossy().into_owned();
-                    listing.segments.push(Segment { name, file, length: metadata.len(), identity });
+                    let format = era.filter(|era| name.sequence >= era.since).map(|era| era.format);
+                    listing.segments.push(Segment { name, file, length: metadata.len(), identity, format });
                 }
                 _ => listing.foreign.push(shown(file.as_encoded_bytes())),
             }

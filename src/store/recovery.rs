@@ -2,9 +2,9 @@
 //!
 //! Promise: nothing acknowledged is touched; what is torn is set aside, never deleted and never welded to the next
 //! record; each step may be repeated by a start that was killed in the middle of it.
-use super::directory::{format_name, parse, read_small, replace};
+use super::directory::{parse, read_small, replace};
 use super::names::{SegmentName, TORN_SUFFIX};
-use crate::config::Format;
+use crate::config::{Choice, Format};
 use crate::sys::file::{self, Access};
 use crate::sys::{BorrowedFd, crash};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub struct CleanEnd {
 impl CleanEnd {
     /// Notes a clean end, durably.
     pub fn write(directory: BorrowedFd<'_>, segment: &SegmentName, length: u64, format: Format) -> io::Result<()> {
-        let note = Self { segment: segment.build(), length, format: format_name(format).to_owned() };
+        let note = Self { segment: segment.build(), length, format: format.name().to_owned() };
         replace(directory, CLEAN, CLEAN_NEW, &note)
     }
 
@@ -58,11 +58,12 @@ pub enum Verdict {
     },
 }
 
-/// Decides from the newest segment's name and length, the note of the last end, and the format to be written.
-pub fn verdict(newest: &SegmentName, length: u64, clean: Option<&CleanEnd>, format: Format) -> Verdict {
+/// Decides from the newest segment's name and length, the note of the last end, and the prefix and format to be written.
+pub fn verdict(newest: &SegmentName, length: u64, clean: Option<&CleanEnd>, prefix: &str, format: Format) -> Verdict {
     let clean = clean.filter(|note| note.segment == newest.build() && note.length == length);
     match clean {
-        Some(note) if note.format == format_name(format) => Verdict::Resume { check: false },
+        _ if newest.prefix != prefix => Verdict::Replace { check: clean.is_none() },
+        Some(note) if note.format == format.name() => Verdict::Resume { check: false },
         _ if length == 0 => Verdict::Resume { check: clean.is_none() },
         Some(_) => Verdict::Replace { check: false },
         None => Verdict::Replace { check: true },
@@ -190,14 +191,16 @@ mod tests {
     fn the_verdict_follows_the_note_and_not_the_looks() {
         let name = SegmentName { prefix: "messages".into(), sequence: 4, start: 0 };
         let note = CleanEnd { segment: name.build(), length: 10, format: "text".into() };
-        assert_eq!(verdict(&name, 10, Some(&note), Format::Text), Verdict::Resume { check: false });
-        assert_eq!(verdict(&name, 10, Some(&note), Format::Jsonl), Verdict::Replace { check: false });
-        assert_eq!(verdict(&name, 11, Some(&note), Format::Text), Verdict::Replace { check: true });
-        assert_eq!(verdict(&name, 10, None, Format::Text), Verdict::Replace { check: true });
-        assert_eq!(verdict(&name, 0, None, Format::Text), Verdict::Resume { check: true });
+        assert_eq!(verdict(&name, 10, Some(&note), "messages", Format::Text), Verdict::Resume { check: false });
+        assert_eq!(verdict(&name, 10, Some(&note), "messages", Format::Jsonl), Verdict::Replace { check: false });
+        assert_eq!(verdict(&name, 11, Some(&note), "messages", Format::Text), Verdict::Replace { check: true });
+        assert_eq!(verdict(&name, 10, None, "messages", Format::Text), Verdict::Replace { check: true });
+        assert_eq!(verdict(&name, 0, None, "messages", Format::Text), Verdict::Resume { check: true });
+        assert_eq!(verdict(&name, 10, Some(&note), "other", Format::Text), Verdict::Replace { check: false });
+        assert_eq!(verdict(&name, 0, None, "other", Format::Text), Verdict::Replace { check: true });
         // A start that was killed before it removed the note has begun this segment; the one before is in doubt.
         let stale = CleanEnd { segment: "messages-0000000003-19700101T000000Z.log".into(), ..note };
-        assert_eq!(verdict(&name, 0, Some(&stale), Format::Text), Verdict::Resume { check: true });
+        assert_eq!(verdict(&name, 0, Some(&stale), "messages", Format::Text), Verdict::Resume { check: true });
     }
 
     #[test]

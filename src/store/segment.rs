@@ -105,7 +105,9 @@ impl Segment {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.is_current(directory)? => {}
             result => result?,
         }
-        file::unlink_at(directory, CURRENT_NEW)
+        // The swap has happened: a second name that stays is unlinked by the next one.
+        let _ = file::unlink_at(directory, CURRENT_NEW);
+        Ok(())
     }
 }
 

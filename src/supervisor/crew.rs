@@ -134,6 +134,7 @@ impl Supervisor {
             config: self.config.clone(),
             directory: child.adopt(&ground.directory),
             lock: File::from(child.adopt(&ground.lock)),
+            era: ground.era,
             links: self.links.iter().map(link).collect(),
             private: PrivatePipe {
                 read: child.adopt(&ground.private.read),

@@ -323,10 +323,13 @@ impl Supervisor {
         }
     }
 
+    /// How long to wait for news. Only a deed that can be done then counts: anything else would spin.
     fn sleep(&self, now: Instant) -> Duration {
-        let dues = self.slots.iter().filter_map(|slot| slot.1).chain(self.writer_due);
-        let closes = self.workers.iter().filter_map(|worker| worker.close_at);
-        let next = dues.chain(closes).chain(self.stop.as_ref().and_then(Stop::wakes_at)).min();
+        let may_fork = self.stop.is_none() && self.writer.as_ref().is_some_and(|writer| writer.ready || self.was_ready);
+        let forks = self.slots.iter().filter_map(|slot| slot.1).filter(|_| may_fork);
+        let closes = self.workers.iter().filter_map(|worker| worker.close_at).filter(|_| self.stop.is_none());
+        let stop = self.stop.as_ref().and_then(Stop::wakes_at);
+        let next = forks.chain(closes).chain(self.writer_due).chain(stop).min();
         next.map_or(TICK, |at| at.saturating_duration_since(now)).min(TICK)
     }
 

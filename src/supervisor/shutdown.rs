@@ -50,8 +50,9 @@ impl Stop {
     pub fn writer_ended(&mut self, ending: Ending) -> bool {
         self.told = false;
         match ending {
-            Ending::Exit(code) if self.stage == Stage::Finishing => self.writer_code = Some(code),
+            Ending::Exit(exit::OK) if self.stage == Stage::Finishing => self.writer_code = Some(exit::OK),
             _ => {
+                // Its frames are still in the pipes, and some may have been echoed: another one may do better.
                 self.writer_deaths += 1;
                 if self.writer_deaths > WRITER_LIVES {
                     self.writer_code = Some(exit::FAILED);
@@ -59,6 +60,11 @@ impl Stop {
             }
         }
         self.writer_code.is_some()
+    }
+
+    /// The next writer is to be told to finish.
+    pub fn tell_again(&mut self) {
+        self.told = false;
     }
 
     /// When there is something to do without any event.

@@ -7,7 +7,7 @@ use crate::exit::{self, Fatal};
 use crate::ipc::commit::CommitRecord;
 use crate::ipc::link::PrivatePipe;
 use crate::ipc::scoreboard::Admission;
-use crate::store::directory::Directory;
+use crate::store::directory::{Directory, Era};
 use crate::sys::user::{self, Identity};
 use crate::sys::{AsFd, OwnedFd, file, process};
 use std::fs::{DirBuilder, File};
@@ -21,6 +21,8 @@ pub struct Ground {
     pub lock: File,
     /// The store's start epoch.
     pub epoch: u32,
+    /// What the last run left.
+    pub era: Option<Era>,
     pub listeners: Listeners,
     pub private: PrivatePipe,
     pub commit: OwnedFd,
@@ -50,7 +52,7 @@ fn occupy(config: &Config, identity: Option<&Identity>) -> Result<Ground, Fatal>
         make_directory_for(config, identity)?;
     }
     // The directory is the daemon's user's: root never opens a file there.
-    let (directory, lock, epoch) = match identity {
+    let (directory, lock, epoch, era) = match identity {
         Some(identity) => identity.act_as(|| open_store(config)).map_err(system)??,
         None => open_store(config)?,
     };
@@ -69,14 +71,17 @@ fn occupy(config: &Config, identity: Option<&Identity>) -> Result<Ground, Fatal>
     let commit = CommitRecord::memory().map_err(system)?;
     let admission_memory = Admission::memory().map_err(system)?;
     let admission = Admission::map(admission_memory.as_fd()).map_err(system)?;
-    Ok(Ground { directory, lock, epoch, listeners, private, commit, admission_memory, admission, pid_file: None })
+    Ok(Ground { directory, lock, epoch, era, listeners, private, commit, admission_memory, admission, pid_file: None })
 }
 
-fn open_store(config: &Config) -> Result<(OwnedFd, File, u32), Fatal> {
+/// The store's directory, its lock, the new start epoch, and the era that the last run left.
+type OpenStore = (OwnedFd, File, u32, Option<Era>);
+
+fn open_store(config: &Config) -> Result<OpenStore, Fatal> {
     let directory = Directory::open_or_make(&config.store.directory)?;
     let lock = directory.lock()?;
-    let epoch = directory.begin_epoch(config.store.format)?;
-    Ok((directory.into_fd(), lock, epoch))
+    let (epoch, era) = directory.begin_epoch()?;
+    Ok((directory.into_fd(), lock, epoch, era))
 }
 
 fn identity(config: &Config) -> Result<Option<Identity>, Fatal> {

@@ -51,11 +51,15 @@ impl Supervisor {
     }
 
     fn writer_died(&mut self, writer: &crew::Writer, ending: Ending, now: Instant) {
-        if self.stop.as_mut().is_some_and(|stop| stop.writer_ended(ending)) {
+        if writer.retiring && ending == Ending::Exit(exit::OK) {
+            // As asked by a reload. During a stop its successor still has to store what is left, and is told so anew.
+            self.writer_due = Some(now);
+            if let Some(stop) = &mut self.stop {
+                stop.tell_again();
+            }
             return;
         }
-        if writer.retiring && ending == Ending::Exit(exit::OK) {
-            self.writer_due = Some(now);
+        if self.stop.as_mut().is_some_and(|stop| stop.writer_ended(ending)) {
             return;
         }
         crate::warn!("writer {} ended: {ending}; it is replaced, no connection is lost", writer.pid);

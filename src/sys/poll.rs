@@ -29,7 +29,8 @@ pub struct Event {
     pub input: bool,
     /// There is room for output.
     pub output: bool,
-    /// The other side has sent its last byte, or worse: input must be read to its end.
+    /// A read that brings less than was asked for does not mean that the input is empty: the other side has sent its last
+    /// byte, or worse, or urgent data, at which a read stops (tcp(7)).
     pub ending: bool,
     /// The other side is gone for good: the last writer of a pipe, both directions of a socket, or an error.
     pub hangup: bool,
@@ -57,7 +58,11 @@ impl Poller {
             Interest::InputEdge => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
             Interest::OutputEdge => EpollFlags::EPOLLOUT | EpollFlags::EPOLLET,
             Interest::BothEdge => {
-                EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET
+                EpollFlags::EPOLLIN
+                    | EpollFlags::EPOLLPRI
+                    | EpollFlags::EPOLLOUT
+                    | EpollFlags::EPOLLRDHUP
+                    | EpollFlags::EPOLLET
             }
         };
         Ok(self.epoll.add(fd, EpollEvent::new(flags, token))?)
@@ -86,7 +91,7 @@ impl Poller {
         out.extend(self.events[..count].iter().map(|event| {
             let flags = event.events();
             let hangup = flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
-            let ending = hangup || flags.contains(EpollFlags::EPOLLRDHUP);
+            let ending = hangup || flags.intersects(EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLPRI);
             Event {
                 token: event.data(),
                 input: ending || flags.contains(EpollFlags::EPOLLIN),

@@ -17,7 +17,7 @@ impl Listener {
     /// Binds and listens on `address`.
     ///
     /// `SO_REUSEADDR`, so that a restart need not wait for old connections; `IPV6_V6ONLY`, so that `0.0.0.0:P` and
-    /// `[::]:P` stand side by side. No delay and keep-alive are set here once: accepted sockets inherit them (tcp(7)).
+    /// `[::]:P` stand side by side. No delay, keep-alive and in-line urgent data are set here once: accepted sockets inherit them (tcp(7)).
     pub fn bind(address: SocketAddr, keepalive: Option<Duration>) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
@@ -27,6 +27,8 @@ impl Listener {
         }
         let listener = Self(socket);
         listener.0.set_tcp_nodelay(true)?;
+        // Urgent data is data like any other: it is stored and echoed in its place.
+        listener.0.set_out_of_band_inline(true)?;
         listener.set_keepalive(keepalive)?;
         listener.0.bind(&address.into())?;
         listener.0.listen(BACKLOG)?;

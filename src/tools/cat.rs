@@ -82,7 +82,7 @@ struct Cat<O, C> {
 impl<O: Write, C: Write> Cat<O, C> {
     fn file(&mut self, segment: &Segment, live: bool, mut lines: LineReader<impl Read>) -> io::Result<()> {
         let file = &segment.file;
-        let mut stored = None;
+        let mut stored = segment.format;
         loop {
             match lines.next_piece() {
                 Ok(Some(Piece::Lines { offset, number, bytes })) => {

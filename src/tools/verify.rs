@@ -65,7 +65,7 @@ pub fn check(listing: &Listing, out: &mut impl Write) -> io::Result<Summary> {
         for (index, segment) in listing.segments.iter().enumerate().take(live + 1) {
             match listing.open(segment) {
                 Ok(lines) => {
-                    let unfinished = records.file(&segment.file, lines)?;
+                    let unfinished = records.file(&segment.file, segment.format, lines)?;
                     let writing = index == live && unfinished.is_some() && daemon_holds(listing);
                     records.torn(&segment.file, unfinished, writing)?;
                 }

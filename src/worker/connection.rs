@@ -70,7 +70,7 @@ pub struct Connection {
     pub n: u64,
     /// The socket may have bytes for us.
     readable: bool,
-    /// The client has sent its last byte: only reading to the end tells.
+    /// A short read does not mean that the socket is empty, see [`Event::ending`].
     ending: bool,
     /// The socket may have room for us.
     writable: bool,
@@ -179,8 +179,8 @@ impl Connection {
                 } else if count < limit / 4 {
                     self.read_size = (limit / 2).max(READ_MIN);
                 }
-                // Less than asked for: the socket is empty, and what comes next wakes us again. An end that came with
-                // these bytes does not.
+                // Less than asked for: the socket is empty, and what comes next wakes us again; unless an end, or urgent
+                // data, came with these bytes.
                 self.readable = count == limit || self.ending;
                 self.undecoded = true;
                 Ok(count)

@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 const WRITE_RETRY: Duration = Duration::from_millis(200);
 /// How long to go on with the old segment before a new one is tried again.
 const ROTATION_RETRY: Duration = Duration::from_secs(1);
+/// The longest wait between two segments that fail.
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// Closed segments that may wait for their sync: a disk slower than the rotation stops the storing instead of piling
 /// up open files, and a power cut can tear only so many.
 pub(super) const MOST_CLOSING: usize = 4;
@@ -59,6 +61,7 @@ impl Writer {
         }
         match self.attempt() {
             Ok(()) => {
+                self.failures = 0;
                 if self.stalled.take().is_some() {
                     notice!("storing again in {}", self.live.name.build());
                 }
@@ -74,16 +77,27 @@ impl Writer {
                 Ok(false)
             }
             Err(Fault::Suspect(error)) => {
-                self.scoreboard.add(Count::Faults, 1);
-                self.record.set_suspect(self.live.identity.sequence);
-                let (name, offset) = (self.live.name.build(), self.offset);
-                error!(
-                    "cannot store in {name} beyond byte {offset}: {error}; it is not used again, a new segment takes over"
-                );
+                self.condemn(&error, now);
                 Ok(self.move_on(now))
             }
             Err(Fault::Internal(error)) => Err(error),
         }
+    }
+
+    /// The live segment has failed: it is never written or synced again.
+    fn condemn(&mut self, error: &io::Error, now: Instant) {
+        self.scoreboard.add(Count::Faults, 1);
+        self.record.set_suspect(self.live.identity.sequence);
+        self.failures += 1;
+        // The first failure costs no time; a disk that goes on failing must neither fill its directory nor the log.
+        let wait = backoff(self.failures);
+        if !wait.is_zero() {
+            self.rotation_retry = Some(now + wait);
+        }
+        let (name, offset) = (self.live.name.build(), self.offset);
+        error!(
+            "cannot store in {name} beyond byte {offset}: {error}; it is not used again, a new segment takes over in {wait:?}"
+        );
     }
 
     fn intend(&mut self, parts: Vec<(usize, usize)>) {
@@ -148,6 +162,8 @@ impl Writer {
 
     /// Publishes the committed state: after a rotation, or when links came or went.
     pub(super) fn publish(&self) {
+        // It would replace the intent, whose batch may already be in the file.
+        debug_assert!(self.pending.is_none());
         self.record.intend(&self.state());
         self.record.commit();
     }
@@ -170,7 +186,7 @@ impl Writer {
     }
 
     /// Whether the live segment must not be written any more: it failed, or a rotation got as far as its swap.
-    fn must_move(&self) -> bool {
+    pub(super) fn must_move(&self) -> bool {
         self.record.is_suspect(self.live.identity.sequence) || self.is_past_swap()
     }
 
@@ -257,6 +273,14 @@ impl Fault {
             Some(ENOSPC | EDQUOT | EROFS | ENOMEM) => Self::Wait(error),
             _ => Self::Suspect(error),
         }
+    }
+}
+
+/// How long to wait after so many segments failed in a row: not at all, then twice as long each time.
+fn backoff(failures: u32) -> Duration {
+    match failures.checked_sub(2) {
+        None => Duration::ZERO,
+        Some(more) => LONGEST_RETRY.min(WRITE_RETRY * (1 << more.min(10))),
     }
 }
 

@@ -92,6 +92,8 @@ struct Writer {
     pending: Option<Pending>,
     /// A write failed: try again then.
     stalled: Option<Instant>,
+    /// Segments in a row that failed before anything was stored in them.
+    failures: u32,
     rotation: Option<Rotation>,
     rotation_retry: Option<Instant>,
     rotate_requested: bool,
@@ -148,6 +150,7 @@ impl Writer {
             null: File::options().write(true).open("/dev/null")?,
             pending: None,
             stalled: None,
+            failures: 0,
             rotation: None,
             rotation_retry: None,
             rotate_requested: false,
@@ -168,7 +171,9 @@ impl Writer {
     }
 
     fn serve(mut self) -> io::Result<u8> {
-        self.publish();
+        if self.pending.is_none() {
+            self.publish();
+        }
         for uplink in &mut self.uplinks {
             // The predecessor's last acks may never have been sent.
             uplink.acknowledge()?;
@@ -299,11 +304,9 @@ impl Writer {
             // An empty segment is never rotated: it just belongs to the new period.
             if self.offset == 0 { self.open_window() } else { self.rotate_requested = true }
         }
-        // A rotation that failed is tried again, wanted by whatever it was.
-        let wanted = self.rotate_requested || self.rotation.is_some();
-        let may = self.pending.is_none() && self.closing < file::MOST_CLOSING;
-        if wanted && may && self.rotation_retry.is_none_or(|at| now >= at) {
-            if self.offset == 0 && self.rotation.is_none() { self.rotate_requested = false } else { self.rotate(now) }
+        self.rotate_requested &= self.offset > 0;
+        if self.wants_rotation() && self.rotation_retry.is_none_or(|at| now >= at) {
+            self.rotate(now);
         }
         let Some(interval) = self.config.store.sync_interval else { return };
         if self.dirty && !self.syncing && self.config.server.echo != Echo::Synced && now >= self.last_sync + interval {
@@ -311,6 +314,12 @@ impl Writer {
             let file = Arc::clone(&self.live.file);
             self.syncer.submit(Job::Live { sequence: self.live.identity.sequence, file });
         }
+    }
+
+    /// Whether a rotation can go on now: it was asked for, or failed before and is tried again.
+    fn wants_rotation(&self) -> bool {
+        let may = self.pending.is_none() && self.closing < file::MOST_CLOSING;
+        may && (self.rotate_requested || self.rotation.is_some())
     }
 
     fn synced(&mut self) {
@@ -347,17 +356,21 @@ impl Writer {
         self.window = rotate.interval.map(|interval| schedule::window_in(rotate.timezone, since, interval));
     }
 
-    /// How long to wait for news.
+    /// How long to wait for news. Only a deed that can be done then counts: anything else would spin.
     fn sleep(&self, now: Instant) -> Duration {
-        let until = |at: Option<Instant>| at.map_or(TICK, |at| at.saturating_duration_since(now));
         let sync = self.config.store.sync_interval.filter(|_| self.dirty && !self.syncing);
-        let edge = self.window.map_or(TICK, |window| {
-            let micros = window.end.saturating_mul(1_000_000).saturating_sub(clock::now_micros());
-            Duration::from_micros(u64::try_from(micros).unwrap_or(0))
-        });
-        let edge = if self.offset == 0 || self.rotation_retry.is_some() { TICK } else { edge };
-        let synced = sync.filter(|_| self.config.server.echo != Echo::Synced).map(|interval| self.last_sync + interval);
-        TICK.min(until(self.stalled)).min(until(self.rotation_retry)).min(until(synced)).min(edge)
+        let sync = sync.filter(|_| self.config.server.echo != Echo::Synced).map(|interval| self.last_sync + interval);
+        let retry = self.rotation_retry.filter(|_| self.wants_rotation() || self.must_move());
+        let until = |at: Instant| at.saturating_duration_since(now);
+        let timers = [self.stalled, retry, sync].into_iter().flatten().map(until);
+        timers.chain(self.edge()).chain([TICK]).min().unwrap_or(TICK)
+    }
+
+    /// How long until the clock asks for a rotation.
+    fn edge(&self) -> Option<Duration> {
+        let window = self.window.filter(|_| self.offset > 0 && !self.rotate_requested)?;
+        let micros = window.end.saturating_mul(1_000_000).saturating_sub(clock::now_micros());
+        Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
     }
 
     /// The last to leave: syncs, notes the clean end.

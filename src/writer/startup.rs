@@ -2,19 +2,20 @@
 use super::Writer;
 use super::file::Pending;
 use super::rotation::{Rotation, Shelf};
-use super::syncer::{Job, Syncer};
+use super::syncer::{Job, Outcome, Syncer};
 use super::uplink::Uplink;
-use crate::config::Format;
+use crate::config::{Echo, Format};
 use crate::exit::Fatal;
 use crate::ipc::commit::{CommitRecord, Found, Mark, State};
 use crate::ipc::control::ToSupervisor;
 use crate::ipc::link::Link;
 use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::WriterSeat;
+use crate::store::directory::{self, Era};
 use crate::store::names::SegmentName;
 use crate::store::recovery::{CleanEnd, Verdict, set_aside, verdict, whole_length};
 use crate::store::segment::{Identity, Segment};
-use crate::store::{clock, directory, parse};
+use crate::store::{clock, parse};
 use crate::sys::poll::Interest;
 use crate::sys::signals::{Signals, ignore, reset};
 use crate::sys::{AsFd, OwnedFd, crash, pipe};
@@ -47,9 +48,9 @@ pub(super) fn begin(seat: WriterSeat) -> Result<Writer, Fatal> {
     shelf.last_sequence = segments.last().map_or(0, |name| name.sequence);
     let found = record.read();
     let opened = match &found {
-        Found::Nothing => recover(&mut shelf, &segments, seat.config.store.format).map_err(cannot)?,
-        Found::Settled(state) => resume(&shelf, &state.segment, state.offset).map_err(cannot)?,
-        Found::Pending { base, .. } => resume(&shelf, &base.segment, base.offset).map_err(cannot)?,
+        Found::Nothing => recover(&mut shelf, &segments, seat.era, seat.config.store.format).map_err(cannot)?,
+        Found::Settled(state) => resume(&shelf, &segments, &state.segment, state.offset).map_err(cannot)?,
+        Found::Pending { base, .. } => resume(&shelf, &segments, &base.segment, base.offset).map_err(cannot)?,
     };
     // Only now: a thread before the checks above could not be joined on their errors.
     let syncer = Syncer::start().map_err(system)?;
@@ -70,7 +71,7 @@ pub(super) fn begin(seat: WriterSeat) -> Result<Writer, Fatal> {
     writer.scoreboard.add(Count::TornRecords, opened.torn);
     let sequence = writer.live.identity.sequence;
     writer.channel.send(ToSupervisor::Segment { sequence, file: opened.second });
-    writer.inherit(seat.segments);
+    writer.inherit(seat.segments, matches!(found, Found::Pending { .. }));
     drain_private(&writer).map_err(system)?;
     let marks = match &found {
         Found::Nothing => State::default(),
@@ -93,7 +94,7 @@ struct Opened {
 
 /// The first writer of a run: resumes the newest segment after a clean end, otherwise begins a new one and sets torn
 /// ends aside.
-fn recover(shelf: &mut Shelf, segments: &[SegmentName], format: Format) -> io::Result<Opened> {
+fn recover(shelf: &mut Shelf, segments: &[SegmentName], era: Option<Era>, format: Format) -> io::Result<Opened> {
     let directory = Arc::clone(&shelf.directory);
     let clean = CleanEnd::read(directory.as_fd())?;
     let newest = segments.last().map(|name| Segment::open(directory.as_fd(), name.clone())).transpose()?;
@@ -101,7 +102,7 @@ fn recover(shelf: &mut Shelf, segments: &[SegmentName], format: Format) -> io::R
         None => (None, 0, false),
         Some(segment) => {
             let length = segment.length()?;
-            match verdict(&segment.name, length, clean.as_ref(), format) {
+            match verdict(&segment.name, length, clean.as_ref(), &shelf.prefix, format) {
                 Verdict::Resume { check } => (Some(segment), length, check),
                 Verdict::Replace { check } => (None, 0, check),
             }
@@ -114,9 +115,14 @@ fn recover(shelf: &mut Shelf, segments: &[SegmentName], format: Format) -> io::R
     crash::point("recover-swapped");
     let mut torn = 0;
     if check {
-        for name in segments.iter().rev().filter(|name| name.sequence != live.identity.sequence).take(DOUBTFUL) {
-            torn += u64::from(set_torn_aside(&directory, name)?);
+        let since = era.map_or(0, |era| era.since);
+        let older = segments.iter().rev().filter(|name| name.sequence != live.identity.sequence);
+        for name in older.take(DOUBTFUL).filter(|name| name.sequence >= since) {
+            torn += u64::from(set_torn_aside(&directory, name, era.map(|era| era.format))?);
         }
+    }
+    if era.is_none_or(|era| era.format != format) {
+        directory::set_era(directory.as_fd(), Era { format, since: live.identity.sequence })?;
     }
     CleanEnd::remove(directory.as_fd())?;
     match offset {
@@ -126,12 +132,12 @@ fn recover(shelf: &mut Shelf, segments: &[SegmentName], format: Format) -> io::R
     Ok(Opened { live, offset, second, torn })
 }
 
-/// Whether a torn end was set aside.
-fn set_torn_aside(directory: &Arc<OwnedFd>, name: &SegmentName) -> io::Result<bool> {
+/// Whether a torn end was set aside. The format is what the store says, never what the bytes look like: in a `raw` store
+/// they are the clients'. Where it is unknown, and in `raw`, whatever ends with a newline counts as whole.
+fn set_torn_aside(directory: &Arc<OwnedFd>, name: &SegmentName, format: Option<Format>) -> io::Result<bool> {
     let segment = Segment::open(directory.as_fd(), name.clone())?;
-    let first = first_line(&segment.file)?;
-    let format = parse::detect(&first);
-    let whole = whole_length(&segment.file, |line| parse::parse(format, line).is_ok())?;
+    let is_record = |line: &[u8]| format.is_none_or(|format| parse::parse(format, line).is_ok());
+    let whole = whole_length(&segment.file, is_record)?;
     let moved = set_aside(directory.as_fd(), name, &segment.file, whole)?;
     if moved > 0 {
         let name = name.build();
@@ -142,18 +148,10 @@ fn set_torn_aside(directory: &Arc<OwnedFd>, name: &SegmentName) -> io::Result<bo
     Ok(moved > 0)
 }
 
-fn first_line(file: &File) -> io::Result<Vec<u8>> {
-    use std::os::unix::fs::FileExt;
-    let mut head = vec![0; 1 << 16];
-    let count = file.read_at(&mut head, 0)?;
-    head.truncate(memchr::memchr(b'\n', &head[..count]).unwrap_or(count));
-    Ok(head)
-}
-
 /// A later writer: opens the segment that the commit record names.
-fn resume(shelf: &Shelf, identity: &Identity, offset: u64) -> io::Result<Opened> {
-    let name = SegmentName { prefix: shelf.prefix.clone(), sequence: identity.sequence, start: identity.start };
-    let live = Segment::open(shelf.directory.as_fd(), name)?;
+fn resume(shelf: &Shelf, segments: &[SegmentName], identity: &Identity, offset: u64) -> io::Result<Opened> {
+    let name = segments.iter().find(|name| name.sequence == identity.sequence).ok_or(io::ErrorKind::NotFound)?;
+    let live = Segment::open(shelf.directory.as_fd(), name.clone())?;
     if live.identity != *identity {
         return Err(io::Error::other(format!("{} is not the file that was live", live.name.build())));
     }
@@ -174,10 +172,16 @@ fn drain_private(writer: &Writer) -> io::Result<()> {
 impl Writer {
     /// Syncs what a dead writer may have left unsynced, by descriptions that it never used: they tell of the errors too
     /// that only it was told.
-    fn inherit(&mut self, kept: Vec<(u64, OwnedFd)>) {
+    ///
+    /// `synced` mode and a batch to repeat: the answer is waited for, since a file that failed must not get the batch.
+    fn inherit(&mut self, kept: Vec<(u64, OwnedFd)>, pending: bool) {
         let live = self.live.identity.sequence;
         for (sequence, file) in kept {
             match sequence.cmp(&live) {
+                Ordering::Equal if pending && self.config.server.echo == Echo::Synced => {
+                    let result = File::from(file).sync_data();
+                    self.judge(&Outcome { sequence, live: true, result });
+                }
                 Ordering::Less => self.close(sequence, Arc::new(File::from(file))),
                 Ordering::Equal => self.syncer.submit(Job::Inherited { sequence, file }),
                 // Of a rotation that was not published; it is adopted, and then opened anew.

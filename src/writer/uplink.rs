@@ -127,8 +127,10 @@ impl Uplink {
             Err(error) if sys::would_block(&error) => {}
             Err(error) => return Err(error),
         }
-        if self.resync {
-            self.skip_stale(null)?;
+        if self.resync
+            && let Err(broken) = self.skip_stale(null)?
+        {
+            return Ok(Err(broken));
         }
         let found = self.parse();
         // Only what was there before, and no whole frame in it: the pipe holds nothing new.
@@ -138,13 +140,16 @@ impl Uplink {
 
     /// Takes out of the pipe what belongs to committed frames, up to the next frame's mark or, as long as that has not
     /// come, all that cannot be its beginning.
-    fn skip_stale(&mut self, null: &File) -> io::Result<()> {
+    fn skip_stale(&mut self, null: &File) -> io::Result<Result<(), Broken>> {
         let next = self.mark.through + 1;
-        let stale = frame::stale_prefix(&self.buffer, self.terms.secret, next);
+        let stale = match frame::stale_prefix(&self.buffer, self.terms.secret, next) {
+            Ok(stale) => stale,
+            Err(broken) => return Ok(Err(Broken(broken.to_string()))),
+        };
         pipe::consume(self.data.as_fd(), null, stale)?;
         self.buffer.drain(..stale);
         self.resync = self.buffer.len() < frame::HEADER;
-        Ok(())
+        Ok(Ok(()))
     }
 
     fn parse(&mut self) -> Result<(), Broken> {

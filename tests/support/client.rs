@@ -1,13 +1,13 @@
 //! A client that knows what it sent, and checks every echoed byte against it (I3).
 use super::DEADLINE;
+use super::drive::wait;
 use super::framing::Framing;
 pub use super::messages::Messages;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use socket2::SockRef;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// How a connection ended, seen from here.
@@ -195,7 +195,11 @@ impl Client {
         self.history.echoed_bytes + self.due.len() - self.due_head - self.history.sent_bytes
     }
 
-    fn interest(&self) -> PollFlags {
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub(super) fn interest(&self) -> PollFlags {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::POLLIN, self.reading);
         flags.set(PollFlags::POLLOUT, !self.shut && (self.unsent_bytes() > 0 || self.may_begin() || self.must_shut()));
@@ -211,7 +215,7 @@ impl Client {
     }
 
     /// One turn: read, begin messages, write. An error is a broken invariant.
-    fn turn(&mut self, ready: PollFlags) -> Result<(), String> {
+    pub(super) fn turn(&mut self, ready: PollFlags) -> Result<(), String> {
         if self.reading && ready.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
             self.read()?;
         }
@@ -318,43 +322,4 @@ fn whole(lengths: &mut VecDeque<usize>, done: &mut usize, bytes: usize) -> usize
         count += 1;
     }
     count
-}
-
-/// Polls all and returns after an event, or after `timeout` ms.
-fn wait(clients: &mut [&mut Client], timeout: u16) {
-    let mut set: Vec<PollFd> =
-        clients.iter().map(|client| PollFd::new(client.stream.as_fd(), client.interest())).collect();
-    let _ = poll(&mut set, PollTimeout::from(timeout));
-}
-
-/// One turn of all: waits at most 10 ms for an event. An error is a broken invariant.
-pub fn turn(clients: &mut [Client]) -> Result<(), String> {
-    let alive: Vec<usize> = (0..clients.len()).filter(|index| !clients[*index].ended()).collect();
-    let mut set: Vec<PollFd> =
-        alive.iter().map(|index| PollFd::new(clients[*index].stream.as_fd(), clients[*index].interest())).collect();
-    match poll(&mut set, PollTimeout::from(10_u8)) {
-        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-        Err(error) => return Err(format!("poll: {error}")),
-    }
-    let ready: Vec<PollFlags> = set.iter().map(|entry| entry.revents().unwrap_or(PollFlags::empty())).collect();
-    alive.iter().zip(ready).try_for_each(|(index, ready)| clients[*index].turn(ready))
-}
-
-/// Drives all until `done`, or fails.
-pub fn drive(clients: &mut [Client], what: &str, done: impl Fn(&[Client]) -> bool) {
-    let end = Instant::now() + DEADLINE;
-    while !done(clients) {
-        turn(clients).unwrap_or_else(|broken| panic!("{broken}"));
-        if Instant::now() > end {
-            let waiting: Vec<String> =
-                clients.iter().filter(|client| !client.served()).take(10).map(Client::waiting).collect();
-            panic!("not within {DEADLINE:?}: {what}; first of those that wait:\n{}", waiting.join("\n"));
-        }
-    }
-}
-
-/// Drives all until each is served, and gives their histories.
-pub fn serve(mut clients: Vec<Client>) -> Vec<History> {
-    drive(&mut clients, "every message is echoed", |clients| clients.iter().all(Client::served));
-    clients.into_iter().map(Client::leave).collect()
 }

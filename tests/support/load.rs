@@ -1,6 +1,7 @@
 //! Load in the background: many clients driven by one thread while the test does harm.
 use super::DEADLINE;
-use super::client::{self, Client, End, History, Messages};
+use super::client::{Client, End, History, Messages};
+use super::drive;
 use super::framing::Framing;
 use super::wait_until;
 use std::net::SocketAddr;
@@ -129,7 +130,7 @@ impl Fleet<'_> {
             if stop && self.clients.is_empty() {
                 return Ok(self.past);
             }
-            client::turn(&mut self.clients)?;
+            drive::turn(&mut self.clients)?;
             let alive: usize = self.clients.iter().map(|client| client.history.echoed).sum();
             self.shared.echoed.store((self.past_echoed + alive) as u64, Ordering::SeqCst);
             if deadline.is_some_and(|deadline| Instant::now() > deadline) {

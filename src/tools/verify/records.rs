@@ -54,8 +54,13 @@ impl<'o, O: Write> Records<'o, O> {
     }
 
     /// Checks one file; files must come in order. Returns what is behind its last LF, for [`torn`](Self::torn).
-    pub fn file(&mut self, file: &str, mut lines: LineReader<impl Read>) -> io::Result<Option<Unfinished>> {
-        let mut format = None;
+    pub fn file(
+        &mut self,
+        file: &str,
+        format: Option<Format>,
+        mut lines: LineReader<impl Read>,
+    ) -> io::Result<Option<Unfinished>> {
+        let mut format = format;
         loop {
             match lines.next_piece() {
                 Ok(Some(Piece::Lines { offset, number, bytes })) => {
