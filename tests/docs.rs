@@ -1,0 +1,77 @@
+//! The documents keep step with the code: whoever adds a descriptor, an exit code or a choice, adds it there too.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use echostored::config::{Choice, Echo, Format, Framing};
+use echostored::ipc::wiring::{Keeps, TABLE};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// The cells of every row of Markdown tables whose first cell begins with code; of that cell, the code.
+fn rows(document: &str) -> Vec<Vec<&str>> {
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix('|')?.split_once('`'));
+    rows.map(|(code, rest)| [code].into_iter().chain(rest.split('|').skip(1).map(str::trim)).collect()).collect()
+}
+
+fn word(keeps: Keeps) -> &'static str {
+    match keeps {
+        Keeps::None => "–",
+        Keeps::Own => "own",
+        Keeps::All => "all",
+        Keeps::Passing => "passing",
+        Keeps::Makes => "makes",
+    }
+}
+
+#[test]
+fn the_architecture_page_has_the_wiring_table() {
+    let page = read("docs/architecture.md");
+    let section = page.split("\n## ").find(|section| section.starts_with("Who holds which descriptor")).unwrap();
+    let written: Vec<Vec<&str>> =
+        rows(section).into_iter().map(|row| [&row[..1], &row[row.len() - 3..]].concat()).collect();
+    let expected: Vec<Vec<String>> = TABLE
+        .iter()
+        .map(|(what, supervisor, worker, writer)| {
+            let holders = [supervisor, worker, writer].map(|keeps| word(*keeps).to_owned());
+            [vec![format!("{what:?}")], holders.to_vec()].concat()
+        })
+        .collect();
+    assert_eq!(written, expected);
+}
+
+#[test]
+fn the_readme_has_every_exit_code() {
+    let source = read("src/exit.rs");
+    let codes =
+        source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(" = ")?.1.strip_suffix(';'));
+    let codes: BTreeSet<&str> = codes.collect();
+    assert!(codes.len() >= 7, "exit codes are not written as this test reads them");
+    let readme = read("README.md");
+    let section = readme.split("\n## ").find(|section| section.starts_with("Signals and exit codes")).unwrap();
+    let told: BTreeSet<&str> =
+        rows(section).iter().map(|row| row[0]).filter(|cell| cell.parse::<u8>().is_ok()).collect();
+    assert_eq!(told, codes);
+}
+
+#[test]
+fn the_readme_has_every_choice() {
+    fn names<C: Choice>() -> impl Iterator<Item = &'static str> {
+        C::NAMES.iter().map(|(name, _)| *name)
+    }
+    let readme = read("README.md");
+    let told: BTreeSet<&str> = rows(&readme).iter().map(|row| row[0]).collect();
+    for name in names::<Echo>().chain(names::<Framing>()).chain(names::<Format>()) {
+        assert!(told.contains(name), "README.md has no table row for `{name}`");
+    }
+}
+
+#[test]
+fn the_stations_are_told_in_their_order() {
+    let page = read("docs/architecture.md");
+    let places: Vec<usize> = (1..=7).map(|n| page.find(&format!("\n{n}. **")).unwrap()).collect();
+    assert!(places.is_sorted());
+}
