@@ -59,7 +59,7 @@ impl Directory {
     ///
     /// # Errors
     /// Exit 74: it cannot be made or opened, is a symlink or no directory, is open for everybody to write, or belongs
-    /// to somebody else than us and root.
+    /// to somebody else (root's own directory may be used by others, if it lets them write).
     pub fn open_or_make(path: &Path) -> Result<Self, Fatal> {
         let show = path.display();
         if !path.exists() {
@@ -80,10 +80,12 @@ impl Directory {
                 format!("will not use {show} as the store: everybody may write there; run: chmod o-w {show}"),
             ));
         }
-        if stat.st_uid != 0 && stat.st_uid != user::effective_uid() && user::effective_uid() != 0 {
+        let own = user::effective_uid();
+        if stat.st_uid != own && (own == 0 || stat.st_uid != 0) {
+            // Root could, but would leave files behind that the owner's own daemon cannot use.
+            let owner = stat.st_uid;
             let message = format!(
-                "will not use {show} as the store: it belongs to user {}; run: chown it to the daemon's user",
-                stat.st_uid
+                "will not use {show} as the store: it belongs to user {owner}, and this is user {own}; run as its owner, or chown it"
             );
             return Err(Fatal::new(exit::STORE, message));
         }

@@ -5,9 +5,10 @@
 use crate::config::Daemon;
 use crate::exit::{self, Fatal};
 use daemonize::{Daemonize, Outcome, Stdio};
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
 use std::process::exit as leave;
 
 /// The daemon's way to tell the waiting command how the start went.
@@ -39,20 +40,13 @@ impl Starter {
 
 /// Becomes a daemon; returns in the daemon only. The command that was called waits for the daemon's word and leaves.
 pub fn detach(settings: &Daemon) -> Result<Starter, Fatal> {
-    let system = |error: std::io::Error| Fatal::system("detach from the terminal", error);
+    let system = |error: io::Error| Fatal::system("detach from the terminal", error);
     let log = match &settings.log_file {
         None => Stdio::devnull(),
-        Some(path) => {
-            let open =
-                OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(nix::libc::O_NOFOLLOW).open(path);
-            Stdio::from(open.map_err(|error| {
-                let path = path.display();
-                Fatal::new(
-                    exit::CONFIG,
-                    format!("cannot open daemon.log-file {path}: {error}; make its directory, or set another"),
-                )
-            })?)
-        }
+        Some(path) => Stdio::from(open_log(path).map_err(|error| {
+            let message = format!("cannot open daemon.log-file {}: {error}; set another", path.display());
+            Fatal::new(exit::CONFIG, message)
+        })?),
     };
     let (answer, word) = crate::sys::pipe::blocking_pipe().map_err(system)?;
     // `execute`, never `start`: `start` loses the child's exit status.
@@ -69,6 +63,14 @@ pub fn detach(settings: &Daemon) -> Result<Starter, Fatal> {
             Ok(Starter(Some(File::from(word))))
         }
     }
+}
+
+/// Opens the log file for appending. Its directory is made if it is not there, as the pid file's is.
+fn open_log(path: &Path) -> io::Result<File> {
+    if let Some(parent) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+    }
+    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(nix::libc::O_NOFOLLOW).open(path)
 }
 
 /// Waits for the daemon's word: its exit code, after printing its error.

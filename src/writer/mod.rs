@@ -315,8 +315,9 @@ impl Writer {
                         uplink.torn_bytes()
                     );
                 }
-                self.publish();
+                // Told before it is forgotten: a successor must not take up a link that its commit record does not know.
                 self.channel.send(ToSupervisor::Drained(uplink.id()));
+                self.publish();
             }
         }
         let done = self.finishing && self.uplinks.is_empty() && self.pending.is_none();

@@ -201,7 +201,9 @@ impl Daemon {
     /// Whether `pid` still is one of our processes, and not a later one with the same number.
     fn is_ours(&self, pid: i32) -> bool {
         let log = self.log_path();
-        processes::runs(pid) && processes::descriptors(pid).iter().any(|held| Path::new(&held.target) == log)
+        let held = processes::descriptors(pid);
+        // A dying process has given up its descriptors before its locks are free.
+        processes::runs(pid) && (held.is_empty() || held.iter().any(|held| Path::new(&held.target) == log))
     }
 }
 
