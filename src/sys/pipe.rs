@@ -60,8 +60,10 @@ pub fn consume(source: BorrowedFd<'_>, null: &File, mut count: usize) -> io::Res
 pub fn read_to(pipe: BorrowedFd<'_>, buffer: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
     let mut total = 0;
     while total < limit {
-        match super::file::read_append(pipe, buffer, limit - total) {
-            Ok(0) => break,
+        let wanted = limit - total;
+        match super::file::read_append(pipe, buffer, wanted) {
+            // A pipe gives less than was asked for only when it is empty.
+            Ok(count) if count < wanted => return Ok(total + count),
             Ok(count) => total += count,
             Err(error) if super::would_block(&error) => break,
             Err(error) => return Err(error),

@@ -88,6 +88,8 @@ struct Worker {
     table: Table,
     door: Door,
     outbox: Outbox<Key>,
+    /// The data pipe is full, and watched for room.
+    pipe_watched: bool,
     acks: OwnedFd,
     budget: Budget,
     timers: Timers,
@@ -130,7 +132,6 @@ impl Worker {
         poller.add(&channel, CONTROL, Interest::Input)?;
         poller.add(&signals, SIGNALS, Interest::Input)?;
         poller.add(&ends.acks, ACKS, Interest::Input)?;
-        poller.add(outbox.pipe(), PIPE, Interest::OutputEdge)?;
         let memory = MEMORY.max(4 * (config.server.max_message_size + (1 << 20)));
         Ok(Self {
             state: State::Serving,
@@ -141,6 +142,7 @@ impl Worker {
             table: Table::default(),
             door,
             outbox,
+            pipe_watched: false,
             acks: ends.acks,
             budget: Budget::new(memory),
             timers: Timers::default(),
@@ -304,6 +306,15 @@ impl Worker {
     fn flush(&mut self) -> io::Result<()> {
         let table = &mut self.table;
         self.outbox.flush(|(key, upto)| release(table, key, upto))?;
+        // Watched only while something waits for room: otherwise each batch that the writer takes out would wake us.
+        if self.outbox.is_blocked() != self.pipe_watched {
+            self.pipe_watched = !self.pipe_watched;
+            if self.pipe_watched {
+                self.poller.add(self.outbox.pipe(), PIPE, Interest::OutputEdge)?;
+            } else {
+                self.poller.remove(self.outbox.pipe())?;
+            }
+        }
         if self.outbox.has_room() {
             self.blocked.release(table);
         }

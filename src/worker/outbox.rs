@@ -79,6 +79,11 @@ impl<T: Copy + PartialEq> Outbox<T> {
         self.unsent.is_empty() && self.large.is_none()
     }
 
+    /// Whether something made has found no room in the pipe.
+    pub fn is_blocked(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
     /// Whether everything made was acknowledged.
     pub fn is_empty(&self) -> bool {
         self.flights.is_empty() && self.records == 0 && self.large.is_none()
