@@ -97,8 +97,9 @@ impl Writer {
             self.rotation_retry = Some(now + wait);
         }
         let (name, offset) = (self.live.name.build(), self.offset);
+        let when = if wait.is_zero() { String::new() } else { format!(" in {wait:?}") };
         error!(
-            "cannot store in {name} beyond byte {offset}: {error}; it is not used again, a new segment takes over in {wait:?}"
+            "cannot store in {name} beyond byte {offset}: {error}; it is not used again, a new segment takes over{when}"
         );
     }
 
@@ -222,8 +223,12 @@ impl Writer {
             }
             Err(error) => {
                 if self.rotation_retry.is_none() {
-                    let after = if rotation.before_swap() { "going on with the old one" } else { "waiting for it" };
-                    warn!("cannot begin a new segment: {error}; {after}, trying again every {ROTATION_RETRY:?}");
+                    let after =
+                        if self.must_move() { "nothing is echoed until it can" } else { "going on with the old one" };
+                    let remedy = remedy(&error);
+                    warn!(
+                        "cannot begin a new segment: {error}; {after}, trying again every {ROTATION_RETRY:?}{remedy}"
+                    );
                 }
                 self.rotation_retry = Some(now + ROTATION_RETRY);
                 None
