@@ -2,16 +2,25 @@
 //!
 //! Under systemd (standard error is the journal's stream) a line begins with the priority in angle brackets,
 //! sd-daemon(3); elsewhere with the time. Bytes of clients never get here unescaped: control characters are replaced.
+//!
+//! Promise: a reader that has stopped reading stops nobody here. A line is written if standard error has room for it now;
+//! else it is dropped and counted, and the next line that gets through comes after one that tells how many were dropped.
 use crate::config::Level;
+use crate::sys::AsFd;
+use crate::sys::poll::has_room;
 use std::fmt;
 use std::io::Write;
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 static ROLE: RwLock<String> = RwLock::new(String::new());
+
+/// Bytes of the longest line: what a pipe with room takes at once, `PIPE_BUF` (pipe(7)).
+const LINE_MAX: usize = 4096;
+
+static OUTLET: Outlet = Outlet { dropped: AtomicU64::new(0) };
 
 /// Sets which lines are written: this level and the more severe ones.
 pub fn set_level(level: Level) {
@@ -21,21 +30,62 @@ pub fn set_level(level: Level) {
 /// Sets the role that the lines of this process carry.
 pub fn set_role(role: impl Into<String>) {
     *ROLE.write().unwrap_or_else(PoisonError::into_inner) = role.into();
+    // A forked role begins with its parent's count, which the parent tells.
+    OUTLET.dropped.store(0, Ordering::Relaxed);
 }
 
-/// Writes one line. Errors are ignored: there is no other place to report to.
+/// Writes one line, if that can be done at once. Errors are ignored: there is no other place to report to.
 pub fn write(level: Level, message: fmt::Arguments<'_>) {
     if level as u8 > LEVEL.load(Ordering::Relaxed) {
         return;
     }
-    let text: String = message.to_string().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    OUTLET.put(std::io::stderr(), &line(level, &message.to_string()));
+}
+
+/// The whole line, with its LF, in at most [`LINE_MAX`] bytes.
+fn line(level: Level, message: &str) -> String {
+    const CUT: &str = "…";
+    let text: String = message.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let role = ROLE.read().unwrap_or_else(PoisonError::into_inner);
-    let line = if journal() {
-        format!("<{}>{role}: {text}\n", priority(level))
+    let mut line = if journal() {
+        format!("<{}>{role}: {text}", priority(level))
     } else {
-        format!("{} {} {role}: {text}\n", time(), name(level))
+        format!("{} {} {role}: {text}", time(), name(level))
     };
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    if line.len() >= LINE_MAX {
+        let most = LINE_MAX - 1 - CUT.len();
+        line.truncate((0..=most).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0));
+        line.push_str(CUT);
+    }
+    line + "\n"
+}
+
+/// Lets through what can be written without waiting, and counts the rest.
+///
+/// Processes that share a pipe may see its last free page at the same moment. Their lines go into it together; only if
+/// they do not fit there would the last of them wait.
+struct Outlet {
+    dropped: AtomicU64,
+}
+
+impl Outlet {
+    fn put(&self, mut out: impl Write + AsFd, line: &str) {
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            let notice = format!("{dropped} lines before this one were not logged: standard error did not take them");
+            if !try_write(&mut out, &self::line(Level::Warn, &notice)) {
+                self.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
+                return;
+            }
+        }
+        if !try_write(&mut out, line) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn try_write(out: &mut (impl Write + AsFd), line: &str) -> bool {
+    has_room(out.as_fd()) && out.write_all(line.as_bytes()).is_ok()
 }
 
 fn priority(level: Level) -> u8 {
@@ -134,6 +184,62 @@ macro_rules! debug { ($($part:tt)*) => { $crate::log::write($crate::config::Leve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
+
+    /// What is in the pipe now.
+    fn read(pipe: &mut std::io::PipeReader) -> String {
+        let mut bytes = vec![0; 1 << 20];
+        let count = pipe.read(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    }
+
+    #[test]
+    fn a_full_pipe_takes_no_line_and_the_next_one_tells_how_many() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let outlet = Outlet { dropped: AtomicU64::new(0) };
+        let line = "x".repeat(99) + "\n";
+        let mut put = 0;
+        while outlet.dropped.load(Ordering::Relaxed) == 0 {
+            outlet.put(&writer, &line);
+            put += 1;
+            assert!(put < 100_000, "the pipe is never full");
+        }
+        for _ in 0..6 {
+            outlet.put(&writer, &line);
+        }
+        assert_eq!(outlet.dropped.load(Ordering::Relaxed), 7);
+        let kept = read(&mut reader);
+        assert_eq!(kept, line.repeat(put - 1), "whole lines, and no other");
+        outlet.put(&writer, "after\n");
+        outlet.put(&writer, "and after\n");
+        let told = read(&mut reader);
+        let told: Vec<&str> = told.lines().collect();
+        assert!(
+            told[0].ends_with("7 lines before this one were not logged: standard error did not take them"),
+            "{told:?}"
+        );
+        assert_eq!(told[1..], ["after", "and after"]);
+    }
+
+    #[test]
+    fn nobody_at_the_other_end_is_counted_too() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let outlet = Outlet { dropped: AtomicU64::new(0) };
+        outlet.put(&writer, "x\n");
+        outlet.put(&writer, "x\n");
+        assert_eq!(outlet.dropped.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_line_is_one_line_and_never_longer_than_a_pipe_takes_at_once() {
+        assert!(line(Level::Info, "a\nb\x1b").ends_with(": a\u{fffd}b\u{fffd}\n"));
+        for shift in 0..3 {
+            let long = line(Level::Info, &("x".repeat(shift) + &"€".repeat(LINE_MAX)));
+            assert!((LINE_MAX - 3..=LINE_MAX).contains(&long.len()), "{} bytes", long.len());
+            assert!(long.ends_with("€…\n"));
+        }
+    }
 
     #[test]
     fn a_flood_is_counted_and_told_in_the_next_window() {

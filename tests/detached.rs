@@ -5,7 +5,7 @@ mod support;
 
 use nix::sys::signal::Signal;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::checker::{self, Expect};
@@ -212,4 +212,55 @@ fn it_becomes_the_user_with_its_groups_only() {
         assert_eq!(groups, id("-G"), "supplementary groups of {title:?}");
     }
     daemon.serve_and_stop();
+}
+
+/// Owner's uid and mode.
+fn owner_and_mode(path: &Path) -> (u32, u32) {
+    let meta = path.metadata().unwrap();
+    (meta.uid(), meta.mode() & 0o7777)
+}
+
+#[test]
+fn missing_parents_of_the_store_let_the_user_through() {
+    let Some((uid, _)) = user() else {
+        println!("SKIPPED: switching the user needs root; run the tests as root to see it");
+        return;
+    };
+    let (home, setup) = prepared();
+    // The nearest directory that exists is root's own, and keeps its mode.
+    let place = home.make_dir("place");
+    chown(&place, Some(0), Some(0)).unwrap();
+    std::fs::set_permissions(&place, PermissionsExt::from_mode(0o711)).unwrap();
+    let store = place.join("some/where/store");
+    let setup = setup.set("daemon.user", "nobody").set("store.directory", store.display().to_string());
+    let daemon = Detached::start(home, setup, |config| {
+        let mut command = Command::new(support::home::binary());
+        command.args(["run", "--daemon", "--config"]).arg(config);
+        command
+    });
+    assert_eq!(owner_and_mode(&store), (uid, 0o750));
+    assert_eq!(owner_and_mode(&place.join("some/where")), (0, 0o755));
+    assert_eq!(owner_and_mode(&place.join("some")), (0, 0o755));
+    assert_eq!(owner_and_mode(&place), (0, 0o711));
+    let client = Client::connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 20, 100)).unwrap();
+    let histories = serve(vec![client.quota(20).half_close()]);
+    daemon.stop();
+    checker::check(&store, Format::Text, &histories, Expect::default());
+}
+
+#[test]
+fn another_user_needs_root() {
+    // The command runs without privileges, whoever runs the tests.
+    for directory_is_there in [false, true] {
+        let (home, setup) = prepared();
+        if directory_is_there {
+            home.make_dir("store");
+        }
+        let setup = setup.listen(&[free_address()]).set("daemon.user", "root");
+        let ended = run(&home, detach(&home.write("echostored.toml", &setup.text(&home))));
+        assert_eq!(ended.code, 78, "{ended:?}");
+        let told = "cannot become daemon.user: ";
+        assert!(ended.stderr.contains(told) && ended.stderr.contains("start as root"), "{ended:?}");
+        assert!(!Detached::pid_file(&home).exists(), "no pid file after {ended:?}");
+    }
 }

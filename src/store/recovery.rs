@@ -16,6 +16,9 @@ use std::os::unix::fs::FileExt;
 const CLEAN: &str = ".clean";
 const CLEAN_NEW: &str = ".clean.new";
 
+/// What is read at once when a tail is examined.
+const BLOCK: u64 = 1 << 20;
+
 /// What the last writer knew of the live segment when it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct CleanEnd {
@@ -72,38 +75,58 @@ pub fn verdict(newest: &SegmentName, length: u64, clean: Option<&CleanEnd>, pref
 
 /// How many bytes of a segment are whole records: everything up to the last record that is well-formed.
 ///
-/// Read backwards in blocks, so that a large segment with a short torn end is checked in no time.
-pub fn whole_length(segment: &File, is_record: impl Fn(&[u8]) -> bool) -> io::Result<u64> {
-    let mut end = segment.metadata()?.len();
-    let mut line_end = None;
-    let mut buffer = Vec::new();
-    let mut start = end;
-    // `buffer` holds the file's bytes start..; `end` is where the record under examination ends, exclusive of its LF.
-    loop {
-        let offset = usize::try_from(end - start).map_err(io::Error::other)?;
-        match memchr::memrchr(b'\n', &buffer[..offset.min(buffer.len())]) {
-            Some(at) => {
-                if line_end.is_some_and(|_| is_record(&buffer[at + 1..offset])) {
+/// `longest`: bytes of the longest possible record, its LF included; a longer line is none, and is never held.
+///
+/// Read backwards in blocks, so that a large segment with a short torn end is checked in no time. Whatever the tail: no
+/// byte is read more than twice, and no more than `longest` bytes are held.
+pub fn whole_length(segment: &File, longest: u64, is_record: impl Fn(&[u8]) -> bool) -> io::Result<u64> {
+    let length = segment.metadata()?.len();
+    scan_back(length, longest, |bytes, at| segment.read_exact_at(bytes, at), is_record)
+}
+
+/// The same for `length` bytes that `read` fills in from an offset.
+fn scan_back(
+    length: u64,
+    longest: u64,
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
+    is_record: impl Fn(&[u8]) -> bool,
+) -> io::Result<u64> {
+    let mut block = vec![0; size(BLOCK.min(length))?];
+    let mut line = Vec::new();
+    // Where the block begins, and where the LF of the line under examination is.
+    let mut start = length;
+    let mut line_end: Option<u64> = None;
+    while start > 0 {
+        let count = size(start.min(BLOCK))?;
+        start -= count as u64;
+        let block = &mut block[..count];
+        read(block, start)?;
+        let feeds = memchr::memrchr_iter(b'\n', block).map(|at| (start + at as u64 + 1, Some(at)));
+        for (begin, feed) in feeds.chain((start == 0).then_some((0, None))) {
+            if let Some(end) = line_end
+                && end + 1 - begin <= longest
+            {
+                let from = size(begin - start)?;
+                let whole = match block.get(from..from + size(end - begin)?) {
+                    Some(bytes) => is_record(bytes),
+                    None => {
+                        line.resize(size(end - begin)?, 0);
+                        read(&mut line, begin)?;
+                        is_record(&line)
+                    }
+                };
+                if whole {
                     return Ok(end + 1);
                 }
-                end = start + at as u64;
-                buffer.truncate(at);
-                line_end = Some(end);
             }
-            None if start == 0 => {
-                let whole = line_end.is_some() && is_record(&buffer[..offset.min(buffer.len())]);
-                return Ok(if whole { end + 1 } else { 0 });
-            }
-            None => {
-                let block = start.min(1 << 20);
-                let mut bytes = vec![0; usize::try_from(block).map_err(io::Error::other)?];
-                segment.read_exact_at(&mut bytes, start - block)?;
-                bytes.append(&mut buffer);
-                buffer = bytes;
-                start -= block;
-            }
+            line_end = feed.map(|at| start + at as u64);
         }
     }
+    Ok(0)
+}
+
+fn size(bytes: u64) -> io::Result<usize> {
+    usize::try_from(bytes).map_err(io::Error::other)
 }
 
 /// Moves what follows `whole` in a closed segment to `<name>.torn`, and cuts the segment there. Returns the bytes moved.
@@ -151,7 +174,63 @@ mod tests {
     }
 
     fn whole(bytes: &[u8]) -> u64 {
-        whole_length(&segment(bytes), |line| line.starts_with(b"ok")).unwrap()
+        whole_length(&segment(bytes), 4 << 20, |line| line.starts_with(b"ok")).unwrap()
+    }
+
+    /// The whole length, and how many bytes were read for it; no line handed over is longer than `longest`.
+    fn work(bytes: &[u8], longest: u64) -> (u64, u64) {
+        let mut seen = 0;
+        let read = |into: &mut [u8], at: u64| {
+            assert!(into.len() as u64 <= BLOCK.max(longest), "{} bytes at once", into.len());
+            seen += into.len() as u64;
+            let at = size(at).unwrap();
+            into.copy_from_slice(&bytes[at..at + into.len()]);
+            Ok(())
+        };
+        let is_record = |line: &[u8]| {
+            assert!((line.len() as u64) < longest, "{} bytes are no record", line.len());
+            line.starts_with(b"ok")
+        };
+        let whole = scan_back(bytes.len() as u64, longest, read, is_record).unwrap();
+        (whole, seen)
+    }
+
+    #[test]
+    fn a_long_run_without_a_line_end_is_read_once_and_never_held() {
+        let run = vec![0; 64 << 20];
+        let all = run.len() as u64;
+        assert_eq!(work(&run, 100), (0, all));
+        assert_eq!(work(&[b"ok 1\n".as_slice(), &run].concat(), 100), (5, all + 5));
+        // Nor with a line end behind it.
+        assert_eq!(work(&[b"ok 1\n".as_slice(), &run, b"\n"].concat(), 100), (5, all + 6));
+        assert_eq!(work(&[b"ok 1\nok".as_slice(), &run, b"\n"].concat(), 100), (5, all + 8));
+        assert_eq!(work(&[b"ok".as_slice(), &run, b"\n"].concat(), 100), (0, all + 3));
+    }
+
+    #[test]
+    fn lines_over_the_ends_of_blocks_are_read_at_most_twice() {
+        let lines: Vec<u8> = (0..700_000).flat_map(|n| format!("bad {n}\n").into_bytes()).collect();
+        let (whole, seen) = work(&lines, 20);
+        assert_eq!(whole, 0);
+        assert!(seen <= lines.len() as u64 + 20 * 9, "{seen} bytes read of {}", lines.len());
+        for before in BLOCK - 8..=BLOCK + 8 {
+            let tail = vec![b'x'; size(before).unwrap()];
+            assert_eq!(work(&[b"ok 1\nok 2\n".as_slice(), &tail].concat(), 20).0, 10, "{before}");
+        }
+    }
+
+    #[test]
+    fn the_longest_record_counts_and_a_longer_line_does_not() {
+        let line = |length: usize| [b"ok 1\nok".as_slice(), &vec![b'x'; length - 3], b"\n"].concat();
+        assert_eq!(work(&line(1000), 1000).0, 1005);
+        assert_eq!(work(&line(1001), 1000).0, 5);
+    }
+
+    #[test]
+    fn a_tail_of_zeros_takes_no_longer_than_reading_it() {
+        let file = segment(b"ok 1\n");
+        file.set_len(1 << 30).unwrap();
+        assert_eq!(whole_length(&file, 4 << 20, |line| line.starts_with(b"ok")).unwrap(), 5);
     }
 
     #[test]

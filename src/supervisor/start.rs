@@ -14,6 +14,10 @@ use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 
+const UMASK: u32 = 0o027;
+/// For the parents of the store's directory.
+const PARENTS_UMASK: u32 = 0o022;
+
 /// What lives as long as the daemon.
 #[derive(Debug)]
 pub struct Ground {
@@ -53,18 +57,13 @@ fn occupy(config: &Config, identity: Option<&Identity>) -> Result<Ground, Fatal>
     }
     // The directory is the daemon's user's: root never opens a file there.
     let (directory, lock, epoch, era) = match identity {
-        Some(identity) => identity.act_as(|| open_store(config)).map_err(system)??,
+        Some(identity) => identity.act_as(|| open_store(config)).map_err(cannot_become)??,
         None => open_store(config)?,
     };
     let mut listeners = Listeners::default();
     listeners.follow(&config.server.listen, config.server.keepalive)?;
     if let Some(identity) = identity.filter(|identity| !identity.is_current()) {
-        identity.assume().map_err(|error| {
-            Fatal::new(
-                exit::CONFIG,
-                format!("cannot become daemon.user: {error}; start as root, or leave daemon.user empty"),
-            )
-        })?;
+        identity.assume().map_err(cannot_become)?;
     }
     // As the user that the roles run as: the pipes count against its limits.
     let private = PrivatePipe::new().map_err(system)?;
@@ -72,6 +71,10 @@ fn occupy(config: &Config, identity: Option<&Identity>) -> Result<Ground, Fatal>
     let admission_memory = Admission::memory().map_err(system)?;
     let admission = Admission::map(admission_memory.as_fd()).map_err(system)?;
     Ok(Ground { directory, lock, epoch, era, listeners, private, commit, admission_memory, admission, pid_file: None })
+}
+
+fn cannot_become(error: io::Error) -> Fatal {
+    Fatal::new(exit::CONFIG, format!("cannot become daemon.user: {error}; start as root, or leave daemon.user empty"))
 }
 
 /// The store's directory, its lock, the new start epoch, and the era that the last run left.
@@ -106,14 +109,22 @@ fn identity(config: &Config) -> Result<Option<Identity>, Fatal> {
     }
 }
 
-/// Makes the store's directory as root, whose parents the user may not write to, and gives it to the user.
+/// Makes the store's directory as root, whose parents the user may not write to, and gives it to the user. Missing
+/// parents stay root's, and everybody may pass through them, so that the user and the readers of the store can.
 fn make_directory_for(config: &Config, identity: &Identity) -> Result<(), Fatal> {
     let path = &config.store.directory;
     if path.exists() || !user::is_root() {
         return Ok(());
     }
     let make = || -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o750).create(path)?;
+        if let Some(parent) = path.parent() {
+            // By the mask, not afterwards by name: nothing that somebody else puts there meanwhile gets a mode from us.
+            process::set_umask(PARENTS_UMASK);
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(parent);
+            process::set_umask(UMASK);
+            made?;
+        }
+        DirBuilder::new().mode(0o750).create(path)?;
         user::give_to(file::open_directory(path)?, identity)
     };
     make().map_err(|error| {
@@ -128,7 +139,7 @@ pub fn sanitise() -> Result<(), Fatal> {
         process::fill_standard_fds()?;
         process::close_all_but(&[])?;
         process::unblock_signals()?;
-        process::set_umask(0o027);
+        process::set_umask(UMASK);
         // SIGXFSZ: a file size limit is then an error of the write instead of a death.
         crate::sys::signals::ignore(&[Signal::SIGPIPE, Signal::SIGXFSZ])?;
         crate::sys::signals::reset(&[Signal::SIGCHLD])?;

@@ -1,6 +1,7 @@
 //! `epoll(7)`: which descriptors have news, and when to stop waiting.
 use super::{AsFd, BorrowedFd};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::io;
 use std::time::Duration;
@@ -34,6 +35,14 @@ pub struct Event {
     pub ending: bool,
     /// The other side is gone for good: the last writer of a pipe, both directions of a socket, or an error.
     pub hangup: bool,
+}
+
+/// Whether `fd` has room for output now (poll(2), `POLLOUT`): a pipe then takes at least `PIPE_BUF` bytes at once
+/// (pipe(7)), if nobody else writes to it before.
+pub fn has_room(fd: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(fd.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut polled, PollTimeout::ZERO).is_ok()
+        && polled[0].revents().is_some_and(|news| news.contains(PollFlags::POLLOUT))
 }
 
 /// An epoll instance.

@@ -1,4 +1,7 @@
 //! The door: accepting, evenly over the workers, within `limits.max-connections`, and never in a hot loop.
+//!
+//! Promise: a system that cannot watch a listener now (epoll_ctl(2): `ENOMEM`, `ENOSPC`) closes the door for a moment, and
+//! touches no connection.
 use crate::ipc::link::MAX_LINKS;
 use crate::ipc::scoreboard::Admission;
 use crate::sys::AsFd;
@@ -39,29 +42,28 @@ pub enum Arrival {
 }
 
 impl Door {
-    /// Watches `listeners`, which get the tokens from `first_token` on.
-    pub fn open(
-        poller: &Poller,
-        listeners: Vec<Listener>,
-        first_token: u64,
-        limit: Option<u32>,
-        seat: usize,
-    ) -> io::Result<Self> {
+    /// Watches `listeners`, which get the tokens from `first_token` on. A door that cannot be watched begins with a pause,
+    /// at the time 0.
+    pub fn open(poller: &Poller, listeners: Vec<Listener>, first_token: u64, limit: Option<u32>, seat: usize) -> Self {
         debug_assert!(seat < MAX_LINKS);
-        let door = Self { listeners, first_token, limit, seat, paused: None };
-        door.watch(poller)?;
-        Ok(door)
+        let mut door = Self { listeners, first_token, limit, seat, paused: None };
+        if door.watch(poller).is_err() {
+            door.pause(poller, 0, true);
+        }
+        door
     }
 
     fn watch(&self, poller: &Poller) -> io::Result<()> {
-        for (token, listener) in (self.first_token..).zip(&self.listeners) {
-            poller.add(listener, token, Interest::SharedInput)?;
-        }
-        Ok(())
+        (self.first_token..)
+            .zip(&self.listeners)
+            .try_for_each(|(token, listener)| poller.add(listener, token, Interest::SharedInput))
     }
 
-    fn unwatch(&self, poller: &Poller) -> io::Result<()> {
-        self.listeners.iter().try_for_each(|listener| poller.remove(listener.as_fd()))
+    /// Listeners that watching has failed for are passed over.
+    fn unwatch(&self, poller: &Poller) {
+        for listener in &self.listeners {
+            let _ = poller.remove(listener.as_fd());
+        }
     }
 
     /// Takes the next connection of the listener `token`, counting it on the admission board first.
@@ -93,20 +95,22 @@ impl Door {
 
     /// Goes to the end of the kernel's list of waiters, so that the next connection wakes another worker: exclusive
     /// wake-ups always go to the first waiter, which would get all connections of a quiet day.
+    ///
+    /// # Errors
+    /// The listener cannot be watched: [`pause`](Self::pause).
     pub fn step_back(&self, token: u64, poller: &Poller) -> io::Result<()> {
         let index = usize::try_from(token - self.first_token).unwrap_or(usize::MAX);
         let Some(listener) = self.listeners.get(index).filter(|_| self.paused.is_none()) else { return Ok(()) };
-        poller.remove(listener.as_fd())?;
+        let _ = poller.remove(listener.as_fd());
         poller.add(listener, token, Interest::SharedInput)
     }
 
-    /// Stops for a moment after `Full` or `Exhausted`.
-    pub fn pause(&mut self, poller: &Poller, now: u64, exhausted: bool) -> io::Result<()> {
+    /// Stops for a moment after `Full`, `Exhausted` or an error.
+    pub fn pause(&mut self, poller: &Poller, now: u64, exhausted: bool) {
         if self.paused.is_none() {
-            self.unwatch(poller)?;
+            self.unwatch(poller);
         }
         self.paused = Some(now + if exhausted { PAUSE_EXHAUSTED } else { PAUSE_LIMIT });
-        Ok(())
     }
 
     /// When to call [`resume`](Self::resume) next.
@@ -115,6 +119,9 @@ impl Door {
     }
 
     /// Opens again if the pause is over and there is room.
+    ///
+    /// # Errors
+    /// A listener cannot be watched: [`pause`](Self::pause).
     pub fn resume(&mut self, poller: &Poller, now: u64, admission: &Admission) -> io::Result<()> {
         if self.paused.is_none_or(|until| now < until) {
             return Ok(());
@@ -130,12 +137,11 @@ impl Door {
     /// Closes for good; connections that are waiting belong to the other workers.
     ///
     /// The other processes hold the same sockets, so closing ours would not end the watching (epoll(7), question 6).
-    pub fn shut(&mut self, poller: &Poller) -> io::Result<()> {
+    pub fn shut(&mut self, poller: &Poller) {
         if self.paused.take().is_none() {
-            self.unwatch(poller)?;
+            self.unwatch(poller);
         }
         self.listeners.clear();
-        Ok(())
     }
 }
 
@@ -155,4 +161,87 @@ fn is_peers_fault(error: &io::Error) -> bool {
                 | libc::ENETUNREACH
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::OwnedFd;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    const TOKEN: u64 = 16;
+
+    /// Two listeners; the address of the second.
+    fn listeners() -> (Vec<Listener>, SocketAddr) {
+        let two = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        two.iter().for_each(|listener| listener.set_nonblocking(true).unwrap());
+        let address = two[1].local_addr().unwrap();
+        (two.map(|listener| Listener::from_fd(OwnedFd::from(listener))).into(), address)
+    }
+
+    fn admission() -> Admission {
+        Admission::map(Admission::memory().unwrap().as_fd()).unwrap()
+    }
+
+    /// Whether the door takes a connection to `address` now.
+    fn serves(door: &Door, poller: &mut Poller, address: SocketAddr, admission: &Admission) -> bool {
+        let _client = TcpStream::connect(address).unwrap();
+        let mut events = Vec::new();
+        poller.wait(Some(std::time::Duration::from_millis(20)), &mut events).unwrap();
+        events.iter().any(|event| matches!(door.next(event.token, admission), Arrival::Connection(..)))
+    }
+
+    #[test]
+    fn a_listener_that_cannot_be_watched_is_tried_again() {
+        let (mut poller, admission) = (Poller::new(8).unwrap(), admission());
+        let (two, address) = listeners();
+        // epoll_ctl(2) refuses the same descriptor twice: the second listener cannot be added now.
+        poller.add(&two[1], 99, Interest::Input).unwrap();
+        let mut door = Door::open(&poller, two, TOKEN, None, 0);
+        assert_eq!(door.wakes_at(), Some(PAUSE_EXHAUSTED));
+        door.resume(&poller, PAUSE_EXHAUSTED - 1, &admission).unwrap();
+        assert!(!serves(&door, &mut poller, address, &admission));
+        // The pause has taken both out, also what this test has added.
+        door.resume(&poller, PAUSE_EXHAUSTED, &admission).unwrap();
+        assert_eq!(door.wakes_at(), None);
+        assert!(serves(&door, &mut poller, address, &admission));
+    }
+
+    #[test]
+    fn a_failing_resume_leaves_a_door_that_can_be_paused_again() {
+        let (mut poller, admission) = (Poller::new(8).unwrap(), admission());
+        let (two, address) = listeners();
+        let mut door = Door::open(&poller, two, TOKEN, None, 0);
+        door.pause(&poller, 0, true);
+        poller.add(&door.listeners[1], 99, Interest::Input).unwrap();
+        assert!(door.resume(&poller, 100, &admission).is_err());
+        door.pause(&poller, 100, true);
+        assert_eq!(door.wakes_at(), Some(100 + PAUSE_EXHAUSTED));
+        door.resume(&poller, 200, &admission).unwrap();
+        assert!(serves(&door, &mut poller, address, &admission));
+    }
+
+    #[test]
+    fn a_failing_step_back_leaves_a_door_that_can_be_paused_and_shut() {
+        let (mut poller, admission) = (Poller::new(8).unwrap(), admission());
+        let (two, address) = listeners();
+        let mut door = Door::open(&poller, two, TOKEN, None, 0);
+        // A file cannot be watched (EPERM).
+        let file = Listener::from_fd(OwnedFd::from(tempfile::tempfile().unwrap()));
+        let listener = std::mem::replace(&mut door.listeners[0], file);
+        poller.remove(listener.as_fd()).unwrap();
+        assert!(door.step_back(TOKEN, &poller).is_err());
+        door.pause(&poller, 0, true);
+        assert_eq!(door.wakes_at(), Some(PAUSE_EXHAUSTED));
+        door.listeners[0] = listener;
+        door.resume(&poller, 100, &admission).unwrap();
+        assert!(serves(&door, &mut poller, address, &admission));
+        // One that is not watched, whyever, is watched again.
+        poller.remove(door.listeners[1].as_fd()).unwrap();
+        door.step_back(TOKEN + 1, &poller).unwrap();
+        assert!(serves(&door, &mut poller, address, &admission));
+        poller.remove(door.listeners[1].as_fd()).unwrap();
+        door.shut(&poller);
+        assert_eq!(door.wakes_at(), None);
+    }
 }

@@ -126,7 +126,7 @@ impl Worker {
         ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2])?;
         let signals = Signals::new(&[Signal::SIGTERM])?;
         let poller = Poller::new(512)?;
-        let door = Door::open(&poller, listeners, LISTENERS, config.limits.max_connections, seat)?;
+        let door = Door::open(&poller, listeners, LISTENERS, config.limits.max_connections, seat);
         let eager = config.server.echo == Echo::Received;
         let outbox = Outbox::new(ends.data, terms, config.rotate.max_size, eager);
         poller.add(&channel, CONTROL, Interest::Input)?;
@@ -179,7 +179,9 @@ impl Worker {
                 }
             }
             self.expire();
-            self.door.resume(&self.poller, self.now, &self.admission)?;
+            if let Err(error) = self.door.resume(&self.poller, self.now, &self.admission) {
+                self.pause_exhausted(&error);
+            }
             if !self.waiting.is_empty() && self.budget.is_open(self.now) {
                 self.waiting.release(&mut self.table);
             }
@@ -198,14 +200,14 @@ impl Worker {
             SIGNALS => {
                 while self.signals.next()?.is_some() {
                     // From a dying supervisor, or somebody who means this worker: leave in order.
-                    self.close_all()?;
+                    self.close_all();
                 }
             }
             ACKS => self.take_acks()?,
             // Room in the pipe: `flush` comes at the end of every turn.
             PIPE => {}
             // Also a listener's last event from before the door was shut.
-            token if token < Key::FIRST_TOKEN => self.accept(token)?,
+            token if token < Key::FIRST_TOKEN => self.accept(token),
             token => {
                 let key = Key::from_token(token);
                 if let Some(connection) = self.table.get(key) {
@@ -222,25 +224,25 @@ impl Worker {
             match self.channel.receive()? {
                 Received::Nothing => return Ok(None),
                 Received::Message(ToWorker::Drain) => {
-                    self.door.shut(&self.poller)?;
+                    self.door.shut(&self.poller);
                     if self.state == State::Serving {
                         self.state = State::Draining;
                     }
                 }
-                Received::Message(ToWorker::Close) => self.close_all()?,
+                Received::Message(ToWorker::Close) => self.close_all(),
                 Received::Message(ToWorker::Abort) => return Ok(Some(exit::OK)),
                 Received::End => {
                     self.poller.remove(self.channel.as_fd())?;
                     self.deadline = Some(self.now + ORPHAN_DEADLINE);
-                    self.close_all()?;
+                    self.close_all();
                     return Ok(None);
                 }
             }
         }
     }
 
-    fn close_all(&mut self) -> io::Result<()> {
-        self.door.shut(&self.poller)?;
+    fn close_all(&mut self) {
+        self.door.shut(&self.poller);
         self.state = State::Closing;
         for key in self.table.keys() {
             if let Some(connection) = self.table.get(key) {
@@ -248,7 +250,6 @@ impl Worker {
             }
             self.table.enqueue(key);
         }
-        Ok(())
     }
 
     fn take_acks(&mut self) -> io::Result<()> {
@@ -260,7 +261,7 @@ impl Worker {
         Ok(())
     }
 
-    fn accept(&mut self, token: u64) -> io::Result<()> {
+    fn accept(&mut self, token: u64) {
         let mut accepted = false;
         for _ in 0..self.door.batch() {
             match self.door.next(token, &self.admission) {
@@ -279,13 +280,15 @@ impl Worker {
                 Arrival::Exhausted(error) => return self.pause_exhausted(&error),
             }
         }
-        if accepted { self.door.step_back(token, &self.poller) } else { Ok(()) }
+        if accepted && let Err(error) = self.door.step_back(token, &self.poller) {
+            self.pause_exhausted(&error);
+        }
     }
 
-    fn pause_exhausted(&mut self, error: &io::Error) -> io::Result<()> {
+    fn pause_exhausted(&mut self, error: &io::Error) {
         self.scoreboard.add(Count::AcceptPauses, 1);
         self.limits.tell_exhausted(error, self.now);
-        self.door.pause(&self.poller, self.now, true)
+        self.door.pause(&self.poller, self.now, true);
     }
 
     fn welcome(&mut self, stream: Stream, peer: SocketAddr) -> io::Result<()> {

@@ -13,6 +13,7 @@ use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::WriterSeat;
 use crate::store::directory::{self, Era};
 use crate::store::names::SegmentName;
+use crate::store::reader::LINE_LIMIT;
 use crate::store::recovery::{CleanEnd, Verdict, set_aside, verdict, whole_length};
 use crate::store::segment::{Identity, Segment};
 use crate::store::{clock, parse};
@@ -146,7 +147,7 @@ fn recover(shelf: &mut Shelf, segments: &[SegmentName], era: Option<Era>, format
 fn set_torn_aside(directory: &Arc<OwnedFd>, name: &SegmentName, format: Option<Format>) -> io::Result<bool> {
     let segment = Segment::open(directory.as_fd(), name.clone())?;
     let is_record = |line: &[u8]| format.is_none_or(|format| parse::parse(format, line).is_ok());
-    let whole = whole_length(&segment.file, is_record)?;
+    let whole = whole_length(&segment.file, LINE_LIMIT as u64, is_record)?;
     let moved = set_aside(directory.as_fd(), name, &segment.file, whole)?;
     if moved > 0 {
         let name = name.build();
