@@ -1,0 +1,124 @@
+//! A full disk (a tmpfs of 2 MiB): nothing is echoed that is not stored, nothing is lost, and it goes on by itself.
+//!
+//! Mounting needs root; without it each test says that it is SKIPPED.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::Signal;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use support::checker::{self, Expect};
+use support::daemon::{Daemon, Setup};
+use support::framing::Format;
+use support::home::Home;
+use support::load::{Load, OnBreak, Shape};
+use support::{DEADLINE, came_true, processes, wait_until};
+
+const SIZE: usize = 2 << 20;
+
+/// A small file system where the store will be, with a file in it that takes up half of the room.
+struct Small {
+    store: PathBuf,
+}
+
+impl Small {
+    fn new(home: &Home) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            println!("SKIPPED: mounting a tmpfs needs root");
+            return None;
+        }
+        let store = home.join("store");
+        fs::create_dir_all(&store).unwrap();
+        let options = format!("size={SIZE},mode=0750,uid=65534,gid=65534");
+        mount(Some("tmpfs"), &store, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).unwrap();
+        let small = Self { store };
+        fs::write(small.filler(), vec![0; SIZE / 2]).unwrap();
+        Some(small)
+    }
+
+    /// Begins with a dot: not a name of the store's, and nobody's business.
+    fn filler(&self) -> PathBuf {
+        self.store.join(".filler")
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = umount2(&self.store, MntFlags::MNT_DETACH);
+    }
+}
+
+/// A daemon under load whose disk has just become full.
+fn full(echo: &str) -> Option<(Small, Daemon, Load)> {
+    let home = Home::new();
+    let small = Small::new(&home)?;
+    let daemon = Setup::default().set("server.echo", echo).set("rotate.max-size", "64MiB").start_in(home);
+    let load = Load::start(daemon.address, Shape { on_break: OnBreak::Leave, ..Shape::default() });
+    wait_until(DEADLINE, "a full disk", || daemon.log().contains("No space left on device"));
+    Some((small, daemon, load))
+}
+
+/// No more echoes come: what is not stored is not echoed.
+fn assert_silence(load: &Load) {
+    let before = load.echoed();
+    assert!(!came_true(Duration::from_millis(500), || load.echoed() > before + 200), "echoes from a full disk");
+}
+
+#[test]
+fn it_waits_and_goes_on_within_a_second_of_room() {
+    for echo in ["stored", "synced"] {
+        let Some((small, mut daemon, load)) = full(echo) else { return };
+        assert_silence(&load);
+        fs::remove_file(small.filler()).unwrap();
+        let begin = Instant::now();
+        load.progress(500);
+        // A second by design; five, since the machine may be busy.
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?} to go on", begin.elapsed());
+        let told = daemon.log().matches("nothing is echoed until it can").count();
+        assert!((1..=3).contains(&told), "{told} lines tell of the full disk");
+        let histories = load.finish();
+        daemon.stop();
+        checker::check(&daemon.store(), Format::Text, &histories, Expect::default());
+    }
+}
+
+/// The writer dies while its batch waits for room: its successor repeats the batch, and room or another death do not
+/// make it forget what it has done since.
+#[test]
+fn writers_that_die_on_a_full_disk_lose_and_double_nothing() {
+    let Some((small, mut daemon, load)) = full("stored") else { return };
+    for _ in 0..3 {
+        let victim = daemon.writer();
+        processes::signal(victim, Signal::SIGKILL);
+        wait_until(DEADLINE, "another writer", || daemon.roles("writer").iter().any(|pid| *pid != victim));
+        daemon.remember();
+    }
+    fs::remove_file(small.filler()).unwrap();
+    load.progress(50);
+    let victim = daemon.writer();
+    processes::signal(victim, Signal::SIGKILL);
+    load.progress(50);
+    assert_eq!(load.broken(), 0, "a connection was lost");
+    daemon.remember();
+    let histories = load.finish();
+    daemon.stop();
+    checker::check(&daemon.store(), Format::Text, &histories, Expect::default());
+}
+
+#[test]
+fn an_orphaned_writer_leaves_a_full_disk_and_frees_the_lock() {
+    let Some((small, mut daemon, load)) = full("stored") else { return };
+    daemon.remember();
+    processes::signal(daemon.supervisor(), Signal::SIGKILL);
+    daemon.wait_exit(DEADLINE);
+    // Two seconds by design.
+    wait_until(Duration::from_secs(10), "the end of all", || daemon.log().contains("leaving"));
+    let histories = load.finish();
+    fs::remove_file(small.filler()).unwrap();
+    daemon.start_again();
+    daemon.stop();
+    checker::check(&daemon.store(), Format::Text, &histories, Expect { empty_files: true, ..Expect::default() });
+}
