@@ -186,7 +186,7 @@ fn id(option: &str) -> Vec<String> {
 #[test]
 fn it_becomes_the_user_with_its_groups_only() {
     if user().is_none() {
-        println!("SKIPPED: switching the user needs root; run the tests as root to see it");
+        support::skip("switching the user needs root; run the tests as root to see it");
         return;
     }
     let (home, setup) = prepared();
@@ -223,7 +223,7 @@ fn owner_and_mode(path: &Path) -> (u32, u32) {
 #[test]
 fn missing_parents_of_the_store_let_the_user_through() {
     let Some((uid, _)) = user() else {
-        println!("SKIPPED: switching the user needs root; run the tests as root to see it");
+        support::skip("switching the user needs root; run the tests as root to see it");
         return;
     };
     let (home, setup) = prepared();

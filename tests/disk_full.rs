@@ -27,7 +27,7 @@ struct Small {
 impl Small {
     fn new(home: &Home) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
-            println!("SKIPPED: mounting a tmpfs needs root");
+            support::skip("mounting a tmpfs needs root");
             return None;
         }
         let store = home.join("store");

@@ -111,7 +111,7 @@ fn status_and_titles_tell_who_runs() {
 fn several_addresses_of_both_families() {
     let first = free_address();
     let Ok(six) = std::net::TcpListener::bind("[::1]:0") else {
-        println!("SKIPPED: this machine has no IPv6 loopback");
+        support::skip("this machine has no IPv6 loopback");
         return;
     };
     let second = six.local_addr().unwrap();

@@ -22,7 +22,7 @@ fn hogs() -> Option<Vec<Daemon>> {
     // What is left when no more pipe can be made large goes to pipes of the default 64 KiB.
     let workers = soft / PAGES_A_WORKER + 20;
     if soft == 0 || workers > 120 {
-        println!("SKIPPED: fs.pipe-user-pages-soft is {soft}, too many to use up");
+        support::skip(&format!("fs.pipe-user-pages-soft is {soft}, too many to use up"));
         return None;
     }
     let half = i64::try_from(workers / 2 + 1).unwrap();

@@ -26,6 +26,14 @@ use std::time::{Duration, Instant};
 /// Long enough for a loaded machine with two cores; a test that waits this long has failed.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Says that a test, or a part of it, cannot run here. Written past the test runner, which shows only what failing tests
+/// print: nothing is skipped silently.
+pub fn skip(why: &str) {
+    use std::io::Write;
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
+}
+
 /// Waits for an event that can only be looked for, and fails with `what` after `deadline`.
 pub fn wait_until(deadline: Duration, what: &str, mut happened: impl FnMut() -> bool) {
     assert!(came_true(deadline, &mut happened), "not within {deadline:?}: {what}");
