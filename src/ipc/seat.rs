@@ -7,6 +7,7 @@ use crate::store::directory::Era;
 use crate::sys::OwnedFd;
 use crate::sys::socket::Listener;
 use std::fs::File;
+use std::sync::Arc;
 
 /// The entry points of the roles that are forked: each takes its seat and returns its exit code.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +47,7 @@ pub struct WriterSeat {
     /// The configuration.
     pub config: Config,
     /// The store's directory.
-    pub directory: OwnedFd,
+    pub directory: Arc<OwnedFd>,
     /// The store's lock: held as long as a writer may write.
     pub lock: File,
     /// The format of the segments that the last run of the daemon left.

@@ -12,6 +12,7 @@ use crate::sys::socket::Listener;
 use crate::sys::{AsFd, AsRawFd, OwnedFd, fdpass, title};
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What the supervisor knows of a living worker.
@@ -132,7 +133,7 @@ impl Supervisor {
         };
         Ok(WriterSeat {
             config: self.config.clone(),
-            directory: child.adopt(&ground.directory),
+            directory: Arc::new(child.adopt(&ground.directory)),
             lock: File::from(child.adopt(&ground.lock)),
             era: ground.era,
             links: self.links.iter().map(link).collect(),

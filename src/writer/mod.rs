@@ -6,6 +6,7 @@
 
 mod batch;
 mod file;
+mod opening;
 mod rotation;
 mod startup;
 mod syncer;
@@ -24,7 +25,7 @@ use crate::store::recovery::CleanEnd;
 use crate::store::schedule::{self, Window};
 use crate::store::segment::Segment;
 use crate::sys::AsFd;
-use crate::sys::poll::{Event, Interest, Poller};
+use crate::sys::poll::{Event, Poller};
 use crate::sys::signals::Signals;
 use file::Pending;
 use rotation::{Rotation, Shelf};
@@ -126,59 +127,6 @@ enum Leave {
 }
 
 impl Writer {
-    #[expect(clippy::too_many_arguments, reason = "each is one thing that the writer owns, given once")]
-    fn new(
-        config: Config,
-        shelf: Shelf,
-        live: Segment,
-        offset: u64,
-        record: CommitRecord,
-        syncer: Syncer,
-        signals: Signals,
-        channel: Channel<ToSupervisor, ToWriter>,
-        scoreboard: Scoreboard,
-        private: PrivatePipe,
-        lock: File,
-    ) -> io::Result<Self> {
-        let poller = Poller::new(256)?;
-        poller.add(&channel, CONTROL, Interest::Input)?;
-        poller.add(&signals, SIGNALS, Interest::Input)?;
-        poller.add(syncer.bell(), SYNC_DONE, Interest::Input)?;
-        let mut writer = Self {
-            config,
-            shelf,
-            live,
-            offset,
-            window: None,
-            record,
-            uplinks: Vec::new(),
-            turn: 0,
-            private,
-            null: File::options().write(true).open("/dev/null")?,
-            pending: None,
-            stalled: None,
-            failures: 0,
-            rotation: None,
-            rotation_retry: None,
-            rotate_requested: false,
-            syncer,
-            dirty: true,
-            syncing: false,
-            closing: 0,
-            last_sync: Instant::now(),
-            channel,
-            scoreboard,
-            poller,
-            signals,
-            finishing: false,
-            orphan_until: None,
-            examined_at: Instant::now(),
-            lock,
-        };
-        writer.open_window();
-        Ok(writer)
-    }
-
     fn serve(mut self) -> io::Result<u8> {
         if self.pending.is_none() {
             self.publish();

@@ -2,6 +2,7 @@
 //!
 //! Create → Sync → Link → Swap. Until the swap the old segment stays live and writable; after it the old one is never
 //! written again. A kill leaves a newer, empty segment behind, which the next writer finds and goes on with.
+use crate::config::Config;
 use crate::store::names::SegmentName;
 use crate::store::segment::{self, Segment};
 use crate::sys::{AsFd, OwnedFd, crash};
@@ -22,6 +23,18 @@ pub struct Shelf {
 }
 
 impl Shelf {
+    /// The shelf in `directory`, continuing the sequence that is there.
+    pub fn new(directory: &Arc<OwnedFd>, config: &Config) -> io::Result<Self> {
+        let mut shelf = Self {
+            directory: Arc::clone(directory),
+            prefix: config.store.prefix.clone(),
+            mode: config.store.file_mode,
+            last_sequence: 0,
+        };
+        shelf.last_sequence = shelf.list()?.last().map_or(0, |name| name.sequence);
+        Ok(shelf)
+    }
+
     /// All segments there are, by sequence number.
     pub fn list(&self) -> io::Result<Vec<SegmentName>> {
         segment::list(self.directory.as_fd())

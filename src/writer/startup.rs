@@ -1,25 +1,21 @@
 //! A writer's beginning: the first of a run examines the directory, every later one goes on from the commit record.
-use super::Writer;
 use super::file::Pending;
 use super::rotation::{Rotation, Shelf};
 use super::syncer::{Job, Outcome, Syncer};
 use super::uplink::Uplink;
-use crate::config::{Echo, Format};
+use super::{Writer, opening};
+use crate::config::Echo;
 use crate::exit::Fatal;
 use crate::ipc::commit::{CommitRecord, Found, Mark, State};
 use crate::ipc::control::ToSupervisor;
 use crate::ipc::link::Link;
 use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::WriterSeat;
-use crate::store::directory::{self, Era};
-use crate::store::names::SegmentName;
-use crate::store::reader::LINE_LIMIT;
-use crate::store::recovery::{CleanEnd, Verdict, set_aside, verdict, whole_length};
-use crate::store::segment::{Identity, Segment};
-use crate::store::{clock, parse};
-use crate::sys::poll::Interest;
+use crate::store::directory;
+use crate::store::segment::Segment;
+use crate::sys::poll::{Interest, Poller};
 use crate::sys::signals::{Signals, ignore, reset};
-use crate::sys::{AsFd, OwnedFd, crash, pipe};
+use crate::sys::{AsFd, OwnedFd, pipe};
 use nix::sys::signal::Signal;
 use std::cmp::Ordering;
 use std::fs::File;
@@ -27,161 +23,77 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// After an unclean end so many of the newest segments may end in a torn record: the last live one, those closed before
-/// it and not yet synced, and one that a start killed in the middle of its recovery has begun.
-const DOUBTFUL: usize = super::file::MOST_CLOSING + 2;
-
 /// Becomes the writer: recovers, opens the live segment, finishes what a dead predecessor began.
-pub(super) fn begin(seat: WriterSeat) -> Result<Writer, Fatal> {
+pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     let system = |error: io::Error| Fatal::system("start the writer", error);
-    reset(&[Signal::SIGTERM]).map_err(system)?;
-    ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2]).map_err(system)?;
-    let signals = Signals::new(&[Signal::SIGTERM]).map_err(system)?;
     let record = CommitRecord::map(seat.commit.as_fd()).map_err(system)?;
-    let mut shelf = Shelf {
-        directory: Arc::new(seat.directory),
-        prefix: seat.config.store.prefix.clone(),
-        mode: seat.config.store.file_mode,
-        last_sequence: 0,
-    };
-    let cannot = |error: io::Error| directory::failed("open the live segment", &error, &seat.config.store.directory);
-    let segments = shelf.list().map_err(cannot)?;
-    shelf.last_sequence = segments.last().map_or(0, |name| name.sequence);
-    let mut found = record.read();
-    let opened = match &found {
-        Found::Nothing => recover(&mut shelf, &segments, seat.era, seat.config.store.format).map_err(cannot)?,
-        Found::Settled(base) | Found::Pending { base, .. } => {
-            let base = base.clone();
-            match resume(&shelf, &segments, &base.segment, base.offset) {
-                Ok(opened) => opened,
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot(error)),
-                Err(error) => {
-                    found = Found::Settled(base.clone());
-                    replace_lost(&mut shelf, &base, &error).map_err(cannot)?
-                }
-            }
-        }
-    };
-    // Only now: a thread before the checks above could not be joined on their errors.
-    let syncer = Syncer::start().map_err(system)?;
-    let mut writer = Writer::new(
-        seat.config,
-        shelf,
-        opened.live,
-        opened.offset,
-        record,
-        syncer,
-        signals,
-        seat.channel,
-        seat.scoreboard,
-        seat.private,
-        seat.lock,
-    )
-    .map_err(system)?;
+    let place = seat.config.store.directory.clone();
+    let cannot = |error: io::Error| directory::failed("open the live segment", &error, &place);
+    let mut shelf = Shelf::new(&seat.directory, &seat.config).map_err(cannot)?;
+    let (opened, found) =
+        opening::open(&mut shelf, record.read(), seat.era, seat.config.store.format).map_err(cannot)?;
+    let (links, kept) = (std::mem::take(&mut seat.links), std::mem::take(&mut seat.segments));
+    let (sequence, second) = (opened.live.identity.sequence, opened.second);
+    let mut writer = assemble(seat, shelf, opened.live, opened.offset, record).map_err(system)?;
     writer.scoreboard.add(Count::TornRecords, opened.torn);
-    let sequence = writer.live.identity.sequence;
-    writer.channel.send(ToSupervisor::Segment { sequence, file: opened.second });
-    writer.inherit(seat.segments, matches!(found, Found::Pending { .. }));
+    writer.channel.send(ToSupervisor::Segment { sequence, file: second });
+    writer.inherit(kept, matches!(found, Found::Pending { .. }));
     drain_private(&writer).map_err(system)?;
     let marks = match &found {
         Found::Nothing => State::default(),
         Found::Settled(base) | Found::Pending { base, .. } => base.clone(),
     };
-    for link in seat.links {
+    for link in links {
         let mark = marks.mark(link.terms.id);
         writer.attach(link, mark).map_err(system)?;
     }
-    writer.go_on(found, &segments).map_err(system)?;
+    writer.go_on(found).map_err(system)?;
     Ok(writer)
 }
 
-struct Opened {
-    live: Segment,
-    offset: u64,
-    second: OwnedFd,
-    torn: u64,
-}
-
-/// The first writer of a run: resumes the newest segment after a clean end, otherwise begins a new one and sets torn
-/// ends aside.
-fn recover(shelf: &mut Shelf, segments: &[SegmentName], era: Option<Era>, format: Format) -> io::Result<Opened> {
-    let directory = Arc::clone(&shelf.directory);
-    let clean = CleanEnd::read(directory.as_fd())?;
-    let newest = segments.last().map(|name| Segment::open(directory.as_fd(), name.clone())).transpose()?;
-    let (live, offset, check) = match newest {
-        None => (None, 0, false),
-        Some(segment) => {
-            let length = segment.length()?;
-            match verdict(&segment.name, length, clean.as_ref(), &shelf.prefix, format) {
-                Verdict::Resume { check } => (Some(segment), length, check),
-                Verdict::Replace { check } => (None, 0, check),
-            }
-        }
+/// The writer with its live segment open and nothing done yet.
+fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: CommitRecord) -> io::Result<Writer> {
+    reset(&[Signal::SIGTERM])?;
+    ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2])?;
+    let signals = Signals::new(&[Signal::SIGTERM])?;
+    let syncer = Syncer::start()?;
+    let poller = Poller::new(256)?;
+    poller.add(&seat.channel, super::CONTROL, Interest::Input)?;
+    poller.add(&signals, super::SIGNALS, Interest::Input)?;
+    poller.add(syncer.bell(), super::SYNC_DONE, Interest::Input)?;
+    let mut writer = Writer {
+        config: seat.config,
+        shelf,
+        live,
+        offset,
+        window: None,
+        record,
+        uplinks: Vec::new(),
+        turn: 0,
+        private: seat.private,
+        null: File::options().write(true).open("/dev/null")?,
+        pending: None,
+        stalled: None,
+        failures: 0,
+        rotation: None,
+        rotation_retry: None,
+        rotate_requested: false,
+        syncer,
+        dirty: true,
+        syncing: false,
+        closing: 0,
+        last_sync: Instant::now(),
+        channel: seat.channel,
+        scoreboard: seat.scoreboard,
+        poller,
+        signals,
+        finishing: false,
+        orphan_until: None,
+        examined_at: Instant::now(),
+        lock: seat.lock,
     };
-    let (live, second) = match live {
-        Some(segment) => Rotation::adopt(segment).run(shelf, clock::now_seconds())?,
-        None => Rotation::new().run(shelf, clock::now_seconds())?,
-    };
-    crash::point("recover-swapped");
-    let mut torn = 0;
-    if check {
-        let since = era.map_or(0, |era| era.since);
-        let older = segments.iter().rev().filter(|name| name.sequence != live.identity.sequence);
-        for name in older.take(DOUBTFUL).filter(|name| name.sequence >= since) {
-            torn += u64::from(set_torn_aside(&directory, name, era.map(|era| era.format))?);
-        }
-    }
-    if era.is_none_or(|era| era.format != format) {
-        directory::set_era(directory.as_fd(), Era { format, since: live.identity.sequence })?;
-    }
-    CleanEnd::remove(directory.as_fd())?;
-    match offset {
-        0 => info!("live segment {}", live.name.build()),
-        _ => info!("live segment {}, resumed at byte {offset}", live.name.build()),
-    }
-    Ok(Opened { live, offset, second, torn })
-}
-
-/// Whether a torn end was set aside. The format is what the store says, never what the bytes look like: in a `raw` store
-/// they are the clients'. Where it is unknown, and in `raw`, whatever ends with a newline counts as whole.
-fn set_torn_aside(directory: &Arc<OwnedFd>, name: &SegmentName, format: Option<Format>) -> io::Result<bool> {
-    let segment = Segment::open(directory.as_fd(), name.clone())?;
-    let is_record = |line: &[u8]| format.is_none_or(|format| parse::parse(format, line).is_ok());
-    let whole = whole_length(&segment.file, LINE_LIMIT as u64, is_record)?;
-    let moved = set_aside(directory.as_fd(), name, &segment.file, whole)?;
-    if moved > 0 {
-        let name = name.build();
-        warn!(
-            "unclean end: {moved} bytes after byte {whole} of {name} are no whole record; none of it was echoed as stored; moved to {name}.torn"
-        );
-    }
-    Ok(moved > 0)
-}
-
-/// A later writer: opens the segment that the commit record names.
-fn resume(shelf: &Shelf, segments: &[SegmentName], identity: &Identity, offset: u64) -> io::Result<Opened> {
-    let name = segments.iter().find(|name| name.sequence == identity.sequence).ok_or(io::ErrorKind::NotFound)?;
-    let live = Segment::open(shelf.directory.as_fd(), name.clone())?;
-    if live.identity != *identity {
-        let message = format!("{} is another file", live.name.build());
-        return Err(io::Error::new(io::ErrorKind::NotFound, message));
-    }
-    let second = live.second_description(shelf.directory.as_fd())?;
-    notice!("going on with {} at byte {offset}", live.name.build());
-    Ok(Opened { live, offset, second, torn: 0 })
-}
-
-/// The live segment is not where it was left: somebody removed or replaced it. What was not committed is still in the
-/// pipes and goes to a new one.
-fn replace_lost(shelf: &mut Shelf, base: &State, why: &io::Error) -> io::Result<Opened> {
-    let Identity { sequence, .. } = base.segment;
-    crate::error!(
-        "segment {sequence} is gone ({why}), and {} bytes of records with it; a new one takes over",
-        base.offset
-    );
-    shelf.last_sequence = shelf.last_sequence.max(sequence);
-    let (live, second) = Rotation::new().run(shelf, clock::now_seconds())?;
-    Ok(Opened { live, offset: 0, second, torn: 0 })
+    writer.open_window();
+    Ok(writer)
 }
 
 /// A predecessor may have been killed between filling its private pipe and reading it.
@@ -245,7 +157,8 @@ impl Writer {
 
     /// Finishes what a predecessor was killed in: a rotation, which left a segment newer than the committed one, or a
     /// batch. An intent that names another segment than the commit is a rotation's, and is made anew with it.
-    fn go_on(&mut self, found: Found, segments: &[SegmentName]) -> io::Result<()> {
+    fn go_on(&mut self, found: Found) -> io::Result<()> {
+        let segments = self.shelf.list()?;
         let live = self.live.identity;
         let pending = match found {
             Found::Pending { base, next } if base.segment == next.segment => Some(next),
