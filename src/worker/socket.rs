@@ -1,5 +1,6 @@
-//! Station 1/7, socket: one turn of a connection: echo what is due, read, decode, within a budget, so that one fast
-//! client cannot starve a thousand slow ones.
+//! Station 1/7, socket: bytes come from many connections, each in its turn and within a budget.
+//!
+//! A turn: echo what is due, read, decode. The budget keeps one fast client from starving a thousand slow ones.
 use super::Worker;
 use super::budget::Answer;
 use super::connection::{Connection, Notice, Phase};
