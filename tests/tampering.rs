@@ -5,7 +5,7 @@ mod support;
 
 use nix::sys::signal::Signal;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use support::client::{Client, History, Messages};
 use support::daemon::{Daemon, Setup};
@@ -90,4 +90,55 @@ fn a_writer_that_finds_its_file_gone_begins_a_new_one() {
         processes::signal(writer, Signal::SIGKILL);
     });
     check_newest(daemon, &history);
+}
+
+/// The whole directory goes: from then on nothing can be stored, so nothing is echoed.
+#[test]
+fn nothing_is_echoed_without_a_directory() {
+    for echo in ["stored", "synced"] {
+        let mut daemon = Setup::default().set("server.echo", echo).start();
+        ten_echoes(&daemon);
+        fs::remove_dir_all(daemon.store()).unwrap();
+        wait_until(DEADLINE, "a word of it", || daemon.log().contains("nothing is echoed until it can"));
+        let mut stream = std::net::TcpStream::connect(daemon.address).unwrap();
+        stream.write_all(b"hello\n").unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+        let heard = stream.read(&mut [0; 16]);
+        assert!(heard.is_err(), "an echo of what is nowhere: {heard:?}");
+        daemon.remember();
+        daemon.signal(Signal::SIGTERM);
+        daemon.signal(Signal::SIGTERM);
+        assert_ne!(daemon.wait_exit(DEADLINE), 0);
+    }
+}
+
+/// Records behind a truncation would stand behind a hole.
+#[test]
+fn a_truncation_between_two_batches_makes_no_hole() {
+    let (daemon, history) = after("was changed by somebody else: 0 bytes", |daemon, live| {
+        File::options().write(true).open(live).unwrap().set_len(0).unwrap();
+        // At once, long before the writer's next look of its own accord.
+        ten_echoes(daemon);
+    });
+    let stored: Vec<u8> =
+        checker::files(&daemon.store()).iter().flat_map(|file| fs::read(&file.path).unwrap()).collect();
+    assert!(!stored.contains(&0), "a hole");
+    drop((daemon, history));
+}
+
+/// Somebody else's `current`, or that of a copy, is kept.
+#[test]
+fn a_foreign_current_is_kept_under_another_name() {
+    let mut daemon = Setup::default().start();
+    ten_echoes(&daemon);
+    daemon.stop();
+    let current = daemon.store().join("current");
+    fs::remove_file(&current).unwrap();
+    fs::write(&current, "precious").unwrap();
+    daemon.start_again();
+    daemon.stop();
+    let saved = fs::read_dir(daemon.store()).unwrap().map(|entry| entry.unwrap().path());
+    let saved = saved.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("current.saved-"));
+    let saved: Vec<String> = saved.map(|path| fs::read_to_string(path).unwrap()).collect();
+    assert_eq!(saved, ["precious"]);
 }

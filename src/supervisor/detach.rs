@@ -4,6 +4,7 @@
 //! exit code. The crate forks and detaches; pid file and user switching are our own (see `pidfile` and `start`).
 use crate::config::Daemon;
 use crate::exit::{self, Fatal};
+use crate::sys::{file, process};
 use daemonize::{Daemonize, Outcome, Stdio};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -71,6 +72,18 @@ fn open_log(path: &Path) -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     }
     OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(nix::libc::O_NOFOLLOW).open(path)
+}
+
+/// Goes on in a new log file if the old one was moved away, as logrotate(8) does. True: it did.
+pub fn reopen_log(settings: &Daemon) -> io::Result<bool> {
+    let Some(path) = &settings.log_file else { return Ok(false) };
+    let log = open_log(path)?;
+    let (new, old) = (file::stat(&log)?, file::stat(io::stderr())?);
+    if (new.st_dev, new.st_ino) == (old.st_dev, old.st_ino) {
+        return Ok(false);
+    }
+    process::replace_stderr(&log)?;
+    Ok(true)
 }
 
 /// Waits for the daemon's word: its exit code, after printing its error.

@@ -13,12 +13,18 @@ impl Supervisor {
     /// Takes up the configuration file again.
     pub(super) fn reload(&mut self, now: Instant) {
         self.notify.reloading();
+        let moved = self.options.daemon && self.follow_log();
         match self.take_up() {
             Ok(()) => {
                 crate::notice!("reloaded {}", self.options.config.display());
                 self.generation += 1;
                 self.slots.iter_mut().for_each(|slot| *slot = Default::default());
                 self.tell_ready = true;
+                if moved && let Some(writer) = self.writer.as_mut().filter(|writer| !writer.retiring) {
+                    // A role keeps the standard error that it was forked with.
+                    writer.retiring = true;
+                    writer.channel.send(ToWriter::Retire);
+                }
                 self.fork_missing(now);
             }
             Err(reason) => {
@@ -27,6 +33,14 @@ impl Supervisor {
                 self.notify.ready(&line);
             }
         }
+    }
+
+    /// Whether the log goes on in a new file.
+    fn follow_log(&self) -> bool {
+        super::detach::reopen_log(&self.config.daemon).unwrap_or_else(|error| {
+            crate::error!("cannot open daemon.log-file again: {error}; the old one goes on");
+            false
+        })
     }
 
     fn take_up(&mut self) -> Result<(), String> {
@@ -58,6 +72,11 @@ impl Supervisor {
         let patience = self.config.server.reload_timeout;
         for worker in self.workers.iter_mut().filter(|worker| worker.generation < generation) {
             if worker.generation + 2 <= generation {
+                crate::notice!(
+                    "worker {} ({}) of the generation before the last closes its connections",
+                    worker.number,
+                    worker.pid
+                );
                 worker.close_at = None;
                 worker.channel.send(ToWorker::Close);
             } else if !worker.leaving {

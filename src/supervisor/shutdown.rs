@@ -7,6 +7,8 @@ use crate::sys::process::{self, Ending};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
+/// Two signals this close together are one wish.
+const SAME_WISH: Duration = Duration::from_millis(100);
 /// How long a worker that was told to leave at once may take.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
 /// How long the writer may take to store what is left, at least.
@@ -30,9 +32,12 @@ enum Stage {
 #[derive(Debug)]
 pub struct Stop {
     stage: Stage,
+    began: Instant,
     /// When the stage's patience ends.
     deadline: Instant,
     hurry: bool,
+    /// The start failed: whatever ends is not replaced.
+    given_up: bool,
     told: bool,
     writer_deaths: u32,
     writer_code: Option<u8>,
@@ -41,15 +46,26 @@ pub struct Stop {
 }
 
 impl Stop {
-    fn new(deadline: Instant, code: u8) -> Self {
+    fn new(began: Instant, deadline: Instant, code: u8) -> Self {
         let stage = Stage::Closing;
-        Self { stage, deadline, hurry: false, told: false, writer_deaths: 0, writer_code: None, code }
+        Self {
+            stage,
+            began,
+            deadline,
+            hurry: false,
+            given_up: false,
+            told: false,
+            writer_deaths: 0,
+            writer_code: None,
+            code,
+        }
     }
 
     /// Notes the writer's end: true if it need not be replaced.
     pub fn writer_ended(&mut self, ending: Ending) -> bool {
         self.told = false;
         match ending {
+            _ if self.given_up => self.writer_code = Some(exit::OK),
             Ending::Exit(exit::OK) if self.stage == Stage::Finishing => self.writer_code = Some(exit::OK),
             _ => {
                 // Its frames are still in the pipes, and some may have been echoed: another one may do better.
@@ -82,6 +98,8 @@ impl Supervisor {
                 crate::notice!("{signal}: stopping; a second signal stops at once");
                 self.begin_stop(now, exit::OK);
             }
+            // One action often sends two: to the process and to its group. That is not somebody who cannot wait.
+            Some(stop) if now < stop.began + SAME_WISH => {}
             Some(stop) => {
                 crate::notice!("{signal} again: stopping at once; what is not acknowledged is not echoed");
                 stop.hurry = true;
@@ -93,7 +111,7 @@ impl Supervisor {
 
     fn begin_stop(&mut self, now: Instant, code: u8) {
         self.notify.stopping("stopping");
-        self.stop = Some(Stop::new(now + self.config.server.shutdown_timeout, code));
+        self.stop = Some(Stop::new(now, now + self.config.server.shutdown_timeout, code));
         self.tell_workers(ToWorker::Close);
     }
 
@@ -104,6 +122,7 @@ impl Supervisor {
         if let Some(stop) = &mut self.stop {
             stop.hurry = true;
             stop.deadline = now;
+            stop.given_up = true;
             if self.writer.is_none() {
                 stop.writer_code = Some(exit::OK);
             }

@@ -141,7 +141,7 @@ pub fn sanitise() -> Result<(), Fatal> {
         process::unblock_signals()?;
         process::set_umask(UMASK);
         // SIGXFSZ: a file size limit is then an error of the write instead of a death.
-        crate::sys::signals::ignore(&[Signal::SIGPIPE, Signal::SIGXFSZ])?;
+        crate::sys::signals::ignore(&[Signal::SIGPIPE, Signal::SIGXFSZ, Signal::SIGUSR2])?;
         crate::sys::signals::reset(&[Signal::SIGCHLD])?;
         process::raise_file_limit().map(|_| ())
     };

@@ -157,6 +157,13 @@ pub fn fill_standard_fds() -> io::Result<()> {
     }
 }
 
+/// Makes `file` this process's standard error (dup2(2)).
+pub fn replace_stderr(file: &std::fs::File) -> io::Result<()> {
+    // SAFETY: dup2 takes two descriptors and no memory; 2 is open for life, and whatever it was before is closed by the
+    // kernel in the same step.
+    super::retry(|| unsafe { libc::dup2(file.as_raw_fd(), 2) as isize }).map(|_| ())
+}
+
 /// Forgets the variables by which a service manager speaks to its main process, in a role that is not that process.
 pub fn forget_service_environment(_child: &Child) {
     for name in [

@@ -88,8 +88,9 @@ impl<O: Write, C: Write> Cat<O, C> {
                 Ok(Some(Piece::Lines { offset, number, bytes })) => {
                     let stored = *stored.get_or_insert_with(|| reader::detect(bytes));
                     match self.asked {
-                        Some(asked) if asked == stored => self.out.write_all(bytes)?,
-                        None => self.out.write_all(bytes)?,
+                        Some(asked) if asked == stored && is_plain(bytes, stored) => self.out.write_all(bytes)?,
+                        None if is_plain(bytes, stored) => self.out.write_all(bytes)?,
+                        None => self.convert(file, (stored, stored), (offset, number), bytes)?,
                         Some(_) if stored == Format::Raw => {
                             self.fail(format_args!(
                                 "{file}: is stored as raw, which has no time, peer and number: only --format raw can print it"
@@ -154,6 +155,12 @@ impl<O: Write, C: Write> Cat<O, C> {
         self.failed = true;
         self.complain(what);
     }
+}
+
+/// Whether whole lines can be printed as they are: `raw` is the exact bytes by definition; in the other formats printable
+/// ASCII cannot attack a terminal, and anything else is printed only as the record that it must be.
+fn is_plain(lines: &[u8], format: Format) -> bool {
+    format == Format::Raw || lines.iter().all(|&byte| matches!(byte, b' '..=b'~' | b'\n'))
 }
 
 #[cfg(test)]

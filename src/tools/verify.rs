@@ -97,7 +97,11 @@ fn check_names(listing: &Listing, report: &mut Report<'_, impl Write>) -> io::Re
             }
         }
     }
-    if !listing.current_is_a_segment() {
+    if !listing.current_is_a_segment() && !daemon_holds(listing) {
+        report.note(format_args!(
+            "current: a file of its own, as in a copy; a daemon here would keep it under another name"
+        ))?;
+    } else if !listing.current_is_a_segment() {
         report.problem(format_args!("current: not a hard link to a file of records"))?;
     }
     Ok(())

@@ -11,6 +11,7 @@ pub struct Limits {
     malformed: Limiter,
     timeout: Limiter,
     exhausted: Limiter,
+    full: Limiter,
 }
 
 impl Limits {
@@ -37,6 +38,11 @@ impl Limits {
     /// Logs a client that held memory with a message it did not finish, while others waited for it.
     pub fn tell_eviction(&self, peer: SocketAddr, now: u64) {
         say(&self.timeout, now, format_args!("{peer} did not finish a message while memory was short; closing"));
+    }
+
+    /// Logs that the connections of all workers are at the limit.
+    pub fn tell_full(&self, now: u64) {
+        say(&self.full, now, format_args!("limits.max-connections is reached; new clients wait until others leave"));
     }
 
     /// Logs that no connection can be accepted.

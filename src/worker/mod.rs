@@ -275,6 +275,7 @@ impl Worker {
                 Arrival::Nothing => break,
                 Arrival::Full => {
                     self.scoreboard.add(Count::AcceptPauses, 1);
+                    self.limits.tell_full(self.now);
                     return self.door.pause(&self.poller, self.now, false);
                 }
                 Arrival::Exhausted(error) => return self.pause_exhausted(&error),

@@ -58,6 +58,7 @@ impl Writer {
                     self.rotate(now);
                     return Ok(true);
                 }
+                Decision::Store(_) if !self.is_untouched() => return Ok(true),
                 Decision::Store(counts) => self.intend(order.into_iter().zip(counts).collect()),
             }
         }
@@ -110,6 +111,7 @@ impl Writer {
         let next = State { segment: self.live.identity, offset: self.offset + bytes, marks };
         self.record.intend(&next);
         crash::point("after-intent");
+        self.uncommitted = true;
         self.pending = Some(Pending { parts, next });
     }
 
@@ -134,6 +136,7 @@ impl Writer {
             self.dirty = true;
         }
         self.record.commit();
+        self.uncommitted = false;
         crash::point("after-commit");
         self.settle().map_err(Fault::Internal)
     }
@@ -202,7 +205,11 @@ impl Writer {
         }
         let (kept, name) = (self.offset, self.live.name.build());
         let Some(old) = self.begin_segment(now) else { return false };
-        let cut = old.metadata().and_then(|old_now| if old_now.len() > kept { old.set_len(kept) } else { Ok(()) });
+        let uncommitted = std::mem::take(&mut self.uncommitted);
+        let cut = old.metadata().and_then(|old_now| match old_now.len() > kept && uncommitted {
+            true => old.set_len(kept),
+            false => Ok(()),
+        });
         if let Err(error) = cut {
             error!("cannot cut {name} at byte {kept}: {error}; what follows there is not part of the store");
         }
@@ -243,6 +250,10 @@ impl Writer {
         self.offset = 0;
         self.dirty = false;
         self.rotate_requested = false;
+        if let Some(more) = self.rotations_told.admit(u64::try_from(clock::now_seconds()).unwrap_or(0)) {
+            let more = if more > 0 { format!(" ({more} more were not logged)") } else { String::new() };
+            info!("live segment {}{more}", self.live.name.build());
+        }
         self.open_window();
         crash::point("rotate-before-old-sync");
         if self.record.is_suspect(old.identity.sequence) {
@@ -294,8 +305,9 @@ fn backoff(failures: u32) -> Duration {
 
 /// What the operator can do, as the end of a sentence.
 fn remedy(error: &io::Error) -> &'static str {
-    use nix::libc::{EDQUOT, ENOSPC, EROFS};
+    use nix::libc::{EDQUOT, ENOENT, ENOSPC, EROFS};
     match error.raw_os_error() {
+        Some(ENOENT) => "; the store's directory is gone: restart the daemon once it is back",
         Some(ENOSPC | EDQUOT) => "; make room there, it goes on by itself",
         Some(EROFS) => "; remount it writable, or add ReadWritePaths= to the service unit",
         _ => "",

@@ -20,6 +20,7 @@ use crate::ipc::control::{Channel, Received, ToSupervisor, ToWriter};
 use crate::ipc::link::PrivatePipe;
 use crate::ipc::scoreboard::{Count, Scoreboard};
 use crate::ipc::seat::WriterSeat;
+use crate::log::Limiter;
 use crate::store::clock;
 use crate::store::recovery::CleanEnd;
 use crate::store::schedule::{self, Window};
@@ -99,6 +100,9 @@ struct Writer {
     stalled: Option<Instant>,
     /// Segments in a row that failed before anything was stored in them.
     failures: u32,
+    /// Bytes behind `offset` may be of a batch that was not committed.
+    uncommitted: bool,
+    rotations_told: Limiter,
     rotation: Option<Rotation>,
     rotation_retry: Option<Instant>,
     rotate_requested: bool,

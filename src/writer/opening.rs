@@ -5,12 +5,12 @@ use super::rotation::{Rotation, Shelf};
 use crate::config::Format;
 use crate::ipc::commit::{Found, State};
 use crate::store::directory::{self, Era};
-use crate::store::names::SegmentName;
+use crate::store::names::{CURRENT, SegmentName};
 use crate::store::reader::LINE_LIMIT;
 use crate::store::recovery::{CleanEnd, Verdict, set_aside, verdict, whole_length};
 use crate::store::segment::{Identity, Segment};
 use crate::store::{clock, parse};
-use crate::sys::{AsFd, OwnedFd, crash};
+use crate::sys::{AsFd, OwnedFd, crash, file};
 use std::io;
 use std::sync::Arc;
 
@@ -61,6 +61,10 @@ fn recover(shelf: &mut Shelf, era: Option<Era>, format: Format) -> io::Result<Op
             }
         }
     };
+    if check {
+        notice!("the last end was not a clean one; looking for torn records");
+    }
+    save_foreign_current(&directory, &segments)?;
     let (live, second) = match live {
         Some(segment) => Rotation::adopt(segment).run(shelf, clock::now_seconds())?,
         None => Rotation::new().run(shelf, clock::now_seconds())?,
@@ -83,6 +87,27 @@ fn recover(shelf: &mut Shelf, era: Option<Era>, format: Format) -> io::Result<Op
         _ => info!("live segment {}, resumed at byte {offset}", live.name.build()),
     }
     Ok(Opened { live, offset, second, torn })
+}
+
+/// A `current` that is no segment's second name is somebody else's file, or part of a copy: it gets another name before
+/// ours takes its place.
+fn save_foreign_current(directory: &Arc<OwnedFd>, segments: &[SegmentName]) -> io::Result<()> {
+    let current = match file::stat_at(directory.as_fd(), CURRENT) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        result => result?,
+    };
+    if current.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, format!("{CURRENT} is a directory")));
+    }
+    for name in segments {
+        let segment = file::stat_at(directory.as_fd(), &name.build())?;
+        if (segment.st_dev, segment.st_ino) == (current.st_dev, current.st_ino) {
+            return Ok(());
+        }
+    }
+    let aside = format!("{CURRENT}.saved-{}", clock::now_seconds());
+    warn!("{CURRENT} is not a file of this store (or the store is a copy); it is kept as {aside}");
+    file::rename_at(directory.as_fd(), CURRENT, &aside)
 }
 
 /// Whether a torn end was set aside. The format is what the store says, never what the bytes look like: in a `raw` store

@@ -11,6 +11,7 @@ use crate::ipc::control::ToSupervisor;
 use crate::ipc::link::Link;
 use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::WriterSeat;
+use crate::log::Limiter;
 use crate::store::directory;
 use crate::store::segment::Segment;
 use crate::sys::poll::{Interest, Poller};
@@ -75,6 +76,8 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         pending: None,
         stalled: None,
         failures: 0,
+        uncommitted: false,
+        rotations_told: Limiter::new(),
         rotation: None,
         rotation_retry: None,
         rotate_requested: false,
@@ -150,6 +153,7 @@ impl Writer {
         }
         let frames: usize = parts.iter().map(|part| part.1).sum();
         notice!("repeating a batch of {frames} frames that the last writer did not commit");
+        self.uncommitted = true;
         self.pending = Some(Pending { parts, next });
         self.store_some(Instant::now())?;
         Ok(())
@@ -170,6 +174,7 @@ impl Writer {
                 if pending.is_some() {
                     // The predecessor was leaving this segment in the middle of a batch: so do we, whatever it takes.
                     self.record.set_suspect(live.sequence);
+                    self.uncommitted = true;
                 }
                 self.rotation = Some(Rotation::adopt(segment));
                 self.move_on(Instant::now());
@@ -178,6 +183,10 @@ impl Writer {
         }
         match pending {
             Some(next) if !self.record.is_suspect(live.sequence) => self.replay(next),
+            Some(_) => {
+                self.uncommitted = true;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

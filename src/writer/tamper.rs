@@ -60,7 +60,19 @@ impl Writer {
                 crate::warn!("{name} or {CURRENT} was renamed or removed by somebody else; a new segment takes over");
             }
         }
+        if tampered != Tampered::Renamed {
+            // Nothing more goes into it, also if no new segment can be made for now.
+            self.record.set_suspect(self.live.identity.sequence);
+        }
         self.rotation = Some(Rotation::new());
+    }
+
+    /// Before a batch: whether the live segment ends where the writer left it. If not, it is examined at once.
+    pub(super) fn is_untouched(&mut self) -> bool {
+        if self.live.length().is_ok_and(|length| length != self.offset) {
+            self.examine_live();
+        }
+        !self.must_move()
     }
 
     fn look_at_live(&self) -> io::Result<Seen> {

@@ -27,7 +27,7 @@ impl<'o, O: Write> Report<'o, O> {
         if self.problems <= PRINTED { writeln!(self.out, "{what}") } else { Ok(()) }
     }
 
-    fn note(&mut self, what: fmt::Arguments<'_>) -> io::Result<()> {
+    pub fn note(&mut self, what: fmt::Arguments<'_>) -> io::Result<()> {
         writeln!(self.out, "note: {what}")
     }
 }
