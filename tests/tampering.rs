@@ -7,11 +7,12 @@ use nix::sys::signal::Signal;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
+use std::time::Duration;
 use support::client::{Client, History, Messages};
 use support::daemon::{Daemon, Setup};
 use support::drive::serve;
 use support::framing::{Format, Framing};
-use support::{DEADLINE, checker, processes, wait_until};
+use support::{DEADLINE, checker, processes, stays_false, wait_until};
 
 fn ten_echoes(daemon: &Daemon) -> History {
     let client = Client::connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 20, 200)).unwrap();
@@ -102,11 +103,13 @@ fn nothing_is_echoed_without_a_directory() {
         wait_until(DEADLINE, "a word of it", || daemon.log().contains("nothing is echoed until it can"));
         let mut stream = std::net::TcpStream::connect(daemon.address).unwrap();
         stream.write_all(b"hello\n").unwrap();
-        stream.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let heard = stream.read(&mut [0; 16]);
         assert!(heard.is_err(), "an echo of what is nowhere: {heard:?}");
         daemon.remember();
+        let supervisor = daemon.supervisor();
         daemon.signal(Signal::SIGTERM);
+        stays_false(Duration::from_millis(500), "an end while nothing can be stored", || !processes::runs(supervisor));
         daemon.signal(Signal::SIGTERM);
         assert_ne!(daemon.wait_exit(DEADLINE), 0);
     }
