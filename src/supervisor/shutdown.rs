@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
 /// Two signals this close together are one wish.
-const SAME_WISH: Duration = Duration::from_millis(100);
+const SAME_WISH: Duration = Duration::from_millis(20);
 /// How long a worker that was told to leave at once may take.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
 /// How long the writer may take to store what is left, at least.
