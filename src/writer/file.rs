@@ -55,7 +55,7 @@ impl Writer {
                 Decision::Wait => return Ok(false),
                 Decision::Rotate if self.closing >= MOST_CLOSING => return Ok(false),
                 Decision::Rotate => {
-                    self.rotate(now);
+                    self.move_on(now);
                     return Ok(true);
                 }
                 Decision::Store(_) if !self.is_untouched() => return Ok(true),
@@ -184,21 +184,15 @@ impl Writer {
         self.rotation_retry.is_none_or(|at| now >= at) && self.channel.unsent() <= MOST_UNSENT
     }
 
-    /// Begins a new segment, between two batches. If it cannot, the old one goes on.
-    pub(super) fn rotate(&mut self, now: Instant) {
-        if self.begin_segment(now).is_some() {
-            self.publish();
-            crash::point("rotate-published");
-        }
-    }
-
     /// Whether the live segment must not be written any more: it failed, or a rotation got as far as its swap.
     pub(super) fn must_move(&self) -> bool {
         self.record.is_suspect(self.live.identity.sequence) || self.is_past_swap()
     }
 
-    /// Leaves the live segment for a new one, also in the middle of a batch: its frames are still in the pipes and are
-    /// decided on anew. What the batch may have left in the old segment was not acknowledged, and is cut off.
+    /// Leaves the live segment for a new one. If it cannot, the old one goes on, unless it [must not](Self::must_move).
+    ///
+    /// Also in the middle of a batch: its frames are still in the pipes and are decided on anew. What the batch may have
+    /// left in the old segment was not acknowledged, and is cut off.
     pub(super) fn move_on(&mut self, now: Instant) -> bool {
         if !self.may_rotate(now) {
             return false;
@@ -215,6 +209,7 @@ impl Writer {
         }
         self.pending = None;
         self.publish();
+        crash::point("rotate-published");
         self.stalled = None;
         true
     }

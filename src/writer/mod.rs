@@ -287,8 +287,8 @@ impl Writer {
             self.examine_live();
         }
         self.rotate_requested &= self.offset > 0;
-        if self.wants_rotation() && self.rotation_retry.is_none_or(|at| now >= at) {
-            self.rotate(now);
+        if self.wants_rotation() {
+            self.move_on(now);
         }
         let Some(interval) = self.config.store.sync_interval else { return };
         if self.dirty && !self.syncing && self.config.server.echo != Echo::Synced && now >= self.last_sync + interval {

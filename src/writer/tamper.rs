@@ -40,12 +40,15 @@ fn judge(seen: Seen, length: u64) -> Option<Tampered> {
 impl Writer {
     /// Looks whether the live segment is as it was left; if not, the next step is a rotation.
     pub(super) fn examine_live(&mut self) {
-        if self.pending.is_some() || self.rotation.is_some() || self.must_move() {
+        if self.pending.is_some() || self.must_move() {
             return;
         }
         // A directory that cannot be read for the moment says nothing about the file.
         let Ok(seen) = self.look_at_live() else { return };
         let Some(tampered) = judge(seen, self.offset) else { return };
+        if tampered == Tampered::Renamed && self.rotation.is_some() {
+            return;
+        }
         let (name, offset, found) = (self.live.name.build(), self.offset, seen.length);
         match tampered {
             Tampered::Deleted => {
@@ -64,7 +67,7 @@ impl Writer {
             // Nothing more goes into it, also if no new segment can be made for now.
             self.record.set_suspect(self.live.identity.sequence);
         }
-        self.rotation = Some(Rotation::new());
+        self.rotation.get_or_insert_with(Rotation::new);
     }
 
     /// Before a batch: whether the live segment ends where the writer left it. If not, it is examined at once.
