@@ -1,0 +1,1 @@
+//! Damaged stores: every truncation and every flipped bit of a live file.

@@ -1,0 +1,1 @@
+//! The store's directory deleted, replaced or mounted over.

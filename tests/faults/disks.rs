@@ -1,0 +1,1 @@
+//! Real file systems that run full, run out of inodes, or fail.

@@ -1,0 +1,1 @@
+//! Power cuts: what was echoed in `synced` mode is there after it.

@@ -1,0 +1,1 @@
+//! Roles killed, stopped and not to be forked.

@@ -1,0 +1,1 @@
+//! A full disk with `store.on-disk-full = "reject"`.

@@ -1,0 +1,1 @@
+//! A sync or write that fails: what was acknowledged is saved to a new segment.

@@ -1,0 +1,1 @@
+//! The k-th system call fails, for every k.
