@@ -2,6 +2,7 @@
 //!
 //! Create → Sync → Link → Swap. Until the swap the old segment stays live and writable; after it the old one is never
 //! written again. A kill leaves a newer, empty segment behind, which the next writer finds and goes on with.
+use super::plan::Stage;
 use crate::config::Config;
 use crate::store::names::SegmentName;
 use crate::store::segment::{self, Segment};
@@ -56,81 +57,75 @@ impl Shelf {
     }
 }
 
-#[derive(Debug)]
-enum Stage {
-    Create,
-    Sync(Segment),
-    Link(Segment),
-    Swap(Segment),
-}
-
 /// A rotation under way.
 #[derive(Debug)]
 pub struct Rotation {
+    /// What is to be done next.
     stage: Stage,
+    /// The new segment, once it is made.
+    new: Option<Segment>,
     second: Option<OwnedFd>,
 }
 
 impl Rotation {
     /// A rotation that has done nothing yet.
     pub fn new() -> Self {
-        Self { stage: Stage::Create, second: None }
+        Self { stage: Stage::Create, new: None, second: None }
     }
 
     /// Goes on with the new segment that a killed writer left.
     pub fn adopt(segment: Segment) -> Self {
-        Self { stage: Stage::Sync(segment), second: None }
+        Self { stage: Stage::Sync, new: Some(segment), second: None }
     }
 
-    /// Whether the old segment may still be written: not once the swap may have happened.
-    pub fn before_swap(&self) -> bool {
-        !matches!(self.stage, Stage::Swap(_))
+    /// Whether the old segment may still be written.
+    pub fn keeps_old(&self) -> bool {
+        self.stage.keeps_old()
     }
 
     /// Goes through the stages. Returns the new live segment and its second description; on an error the rotation stays
     /// at the stage that failed, and running it again retries there.
     pub fn run(&mut self, shelf: &mut Shelf, now: i64) -> io::Result<(Segment, OwnedFd)> {
         loop {
-            self.stage = match std::mem::replace(&mut self.stage, Stage::Create) {
-                Stage::Create => {
-                    let segment = shelf.create(now)?;
-                    crash::point("rotate-created");
-                    Stage::Sync(segment)
-                }
-                Stage::Sync(segment) => {
-                    let synced = segment.sync_new(shelf.directory.as_fd());
-                    let second = synced.and_then(|()| segment.second_description(shelf.directory.as_fd()));
-                    match second {
-                        Ok(second) => self.second = Some(second),
-                        Err(error) => return self.stay(Stage::Sync(segment), error),
-                    }
-                    crash::point("rotate-synced");
-                    Stage::Link(segment)
-                }
-                Stage::Link(segment) => {
-                    if let Err(error) = segment.link(shelf.directory.as_fd()) {
-                        return self.stay(Stage::Link(segment), error);
-                    }
-                    crash::point("rotate-linked");
-                    Stage::Swap(segment)
-                }
-                Stage::Swap(segment) => {
-                    if let Err(error) = segment.swap(shelf.directory.as_fd()) {
-                        return self.stay(Stage::Swap(segment), error);
-                    }
-                    crash::point("rotate-swapped");
-                    let second =
-                        self.second.take().map_or_else(|| segment.second_description(shelf.directory.as_fd()), Ok)?;
-                    return Ok((segment, second));
-                }
-            };
+            self.carry_out(shelf, now)?;
+            match self.stage.next() {
+                Some(next) => self.stage = next,
+                None => break,
+            }
         }
+        let segment = self.new.take().ok_or_else(nothing_made)?;
+        let second = self.second.take().map_or_else(|| segment.second_description(shelf.directory.as_fd()), Ok)?;
+        Ok((segment, second))
     }
 
-    fn stay<T>(&mut self, stage: Stage, error: io::Error) -> io::Result<T> {
-        self.stage = stage;
-        Err(error)
+    fn carry_out(&mut self, shelf: &mut Shelf, now: i64) -> io::Result<()> {
+        let directory = Arc::clone(&shelf.directory);
+        match (self.stage, &self.new) {
+            (Stage::Create, _) => {
+                self.new = Some(shelf.create(now)?);
+                crash::point("rotate-created");
+            }
+            (Stage::Sync, Some(segment)) => {
+                segment.sync_new(directory.as_fd())?;
+                self.second = Some(segment.second_description(directory.as_fd())?);
+                crash::point("rotate-synced");
+            }
+            (Stage::Link, Some(segment)) => {
+                segment.link(directory.as_fd())?;
+                crash::point("rotate-linked");
+            }
+            (Stage::Swap, Some(segment)) => {
+                segment.swap(directory.as_fd())?;
+                crash::point("rotate-swapped");
+            }
+            (_, None) => return Err(nothing_made()),
+        }
+        Ok(())
     }
+}
+
+fn nothing_made() -> io::Error {
+    io::Error::other("a rotation without a new segment")
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! A writer's beginning: the first of a run examines the directory, every later one goes on from the commit record.
 use super::file::Pending;
+use super::plan::{self, Inherited, Rebirth, Step};
 use super::rotation::{Rotation, Shelf};
 use super::syncer::{Job, Outcome, Syncer};
 use super::uplink::Uplink;
 use super::{Writer, opening};
-use crate::config::Echo;
 use crate::exit::Fatal;
 use crate::ipc::commit::{CommitRecord, Found, Mark, State};
 use crate::ipc::control::ToSupervisor;
@@ -18,7 +18,6 @@ use crate::sys::poll::{Interest, Poller};
 use crate::sys::signals::{Signals, ignore, reset};
 use crate::sys::{AsFd, OwnedFd, pipe};
 use nix::sys::signal::Signal;
-use std::cmp::Ordering;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -40,10 +39,7 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     writer.channel.send(ToSupervisor::Segment { sequence, file: second });
     writer.inherit(kept, matches!(found, Found::Pending { .. }));
     drain_private(&writer).map_err(system)?;
-    let marks = match &found {
-        Found::Nothing => State::default(),
-        Found::Settled(base) | Found::Pending { base, .. } => base.clone(),
-    };
+    let marks = plan::inheritance(&found).cloned().unwrap_or_default();
     for link in links {
         let mark = marks.mark(link.terms.id);
         writer.attach(link, mark).map_err(system)?;
@@ -109,22 +105,18 @@ fn drain_private(writer: &Writer) -> io::Result<()> {
 }
 
 impl Writer {
-    /// Syncs what a dead writer may have left unsynced, by descriptions that it never used: they tell of the errors too
-    /// that only it was told.
-    ///
-    /// `synced` mode and a batch to repeat: the answer is waited for, since a file that failed must not get the batch.
+    /// Syncs what a dead writer may have left unsynced, by descriptions that it never used.
     fn inherit(&mut self, kept: Vec<(u64, OwnedFd)>, pending: bool) {
         let live = self.live.identity.sequence;
         for (sequence, file) in kept {
-            match sequence.cmp(&live) {
-                Ordering::Equal if pending && self.config.server.echo == Echo::Synced => {
+            match plan::inherited(sequence, live, pending, self.config.server.echo) {
+                Inherited::SyncFirst => {
                     let result = File::from(file).sync_data();
                     self.judge(&Outcome { sequence, live: true, result });
                 }
-                Ordering::Less => self.close(sequence, Arc::new(File::from(file))),
-                Ordering::Equal => self.syncer.submit(Job::Inherited { sequence, file }),
-                // Of a rotation that was not published; it is adopted, and then opened anew.
-                Ordering::Greater => {}
+                Inherited::Close => self.close(sequence, Arc::new(File::from(file))),
+                Inherited::SyncAside => self.syncer.submit(Job::Inherited { sequence, file }),
+                Inherited::Drop => {}
             }
         }
     }
@@ -154,40 +146,32 @@ impl Writer {
         let frames: usize = parts.iter().map(|part| part.1).sum();
         notice!("repeating a batch of {frames} frames that the last writer did not commit");
         self.uncommitted = true;
-        self.pending = Some(Pending { parts, next });
+        self.pending = Some(Pending { parts, next, step: Step::Write });
         self.store_some(Instant::now())?;
         Ok(())
     }
 
-    /// Finishes what a predecessor was killed in: a rotation, which left a segment newer than the committed one, or a
-    /// batch. An intent that names another segment than the commit is a rotation's, and is made anew with it.
+    /// Finishes what a predecessor was killed in: a rotation or a batch.
     fn go_on(&mut self, found: Found) -> io::Result<()> {
-        let segments = self.shelf.list()?;
-        let live = self.live.identity;
-        let pending = match found {
-            Found::Pending { base, next } if base.segment == next.segment => Some(next),
-            _ => None,
+        let live = self.live.identity.sequence;
+        let newest = match self.shelf.list()?.pop().filter(|name| name.sequence > live) {
+            Some(name) => Some(Segment::open(self.shelf.directory.as_fd(), name)?),
+            None => None,
         };
-        if let Some(newer) = segments.iter().rev().find(|name| name.sequence > live.sequence) {
-            let segment = Segment::open(self.shelf.directory.as_fd(), newer.clone())?;
-            if segment.length()? == 0 {
-                if pending.is_some() {
-                    // The predecessor was leaving this segment in the middle of a batch: so do we, whatever it takes.
-                    self.record.set_suspect(live.sequence);
+        let length = newest.as_ref().map(Segment::length).transpose()?;
+        match (plan::rebirth(found, self.record.is_suspect(live), length), newest) {
+            (Rebirth::Adopt { mid_batch }, Some(segment)) => {
+                if mid_batch {
+                    self.record.set_suspect(live);
                     self.uncommitted = true;
                 }
                 self.rotation = Some(Rotation::adopt(segment));
                 self.move_on(Instant::now());
-                return Ok(());
             }
+            (Rebirth::Replay(next), _) => self.replay(next)?,
+            (Rebirth::Leave, _) => self.uncommitted = true,
+            (Rebirth::Decide | Rebirth::Adopt { .. }, _) => {}
         }
-        match pending {
-            Some(next) if !self.record.is_suspect(live.sequence) => self.replay(next),
-            Some(_) => {
-                self.uncommitted = true;
-                Ok(())
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
