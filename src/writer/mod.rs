@@ -6,7 +6,9 @@
 
 mod batch;
 mod file;
+mod intake;
 mod opening;
+mod plan;
 mod rescue;
 mod rotation;
 mod startup;
