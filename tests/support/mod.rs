@@ -12,6 +12,7 @@ pub mod client;
 pub mod daemon;
 pub mod drive;
 pub mod framing;
+pub mod harm;
 pub mod home;
 pub mod load;
 pub mod manager;
