@@ -10,6 +10,7 @@
 pub mod checker;
 pub mod client;
 pub mod daemon;
+pub mod disk;
 pub mod drive;
 pub mod framing;
 pub mod harm;
