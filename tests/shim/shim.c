@@ -10,7 +10,8 @@
  *   K      the K-th such call of all processes of that role; 0: every one
  *
  * Whether or not there is a rule, a regular file whose sync has failed here is watched: another sync of it, or a write to
- * it, by any process, is a violation. Cutting it is not. Standard output and error are never touched. */
+ * it, by any process, is a violation; a write only once the process can know, if the sync was another thread's. Cutting it
+ * is not. Standard output and error are never touched. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -34,6 +35,8 @@
 
 #define WORDS 64
 #define SUSPECTS 16
+/* How long a thread that syncs may take to tell the one that writes. */
+#define GRACE_MS 200
 
 /* The same words in tests/faults/shim.rs. */
 struct block {
@@ -45,7 +48,7 @@ struct block {
     _Atomic uint64_t released;   /* calls that hang go on */
     _Atomic uint64_t total;      /* calls of any kind, by anybody: a hot loop shows here */
     _Atomic uint64_t suspects;   /* how many of these are used */
-    struct { _Atomic uint64_t device, inode; } suspect[SUSPECTS];
+    struct { _Atomic uint64_t device, inode, since; } suspect[SUSPECTS];
 };
 _Static_assert(sizeof(struct block) <= WORDS * sizeof(uint64_t), "the block fits its file");
 
@@ -116,6 +119,12 @@ static enum kind strike(const char *call) {
 #define BREAK(name, failed) \
     if (strike(#name) == ERROR) { errno = rule.number; return failed; }
 
+static uint64_t now_ms(void) {
+    struct timespec time;
+    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000ull + time.tv_nsec / 1000000;
+}
+
 static int is_regular(int fd, struct stat *stat) { return !syscall(SYS_fstat, fd, stat) && S_ISREG(stat->st_mode); }
 
 /* The place of a file among those whose sync has failed, or -1. */
@@ -127,9 +136,9 @@ static int place_of(int fd) {
     return -1;
 }
 
-static void watch(const char *call, int fd) {
-    int saved = errno;
-    if (place_of(fd) >= 0) {
+static void watch(const char *call, int fd, int writes) {
+    int saved = errno, at = place_of(fd);
+    if (at >= 0 && (!writes || now_ms() >= block->suspect[at].since)) {
         atomic_fetch_add(&block->violations, 1);
         say("shim: VIOLATION: %s %d: %s of a file whose sync has failed\n", role, (int)getpid(), call);
     }
@@ -143,6 +152,7 @@ static void suspect(int fd) {
     uint64_t at = atomic_fetch_add(&block->suspects, 1) % SUSPECTS;
     block->suspect[at].device = stat.st_dev;
     block->suspect[at].inode = stat.st_ino;
+    block->suspect[at].since = now_ms() + (gettid() == getpid() ? 0 : GRACE_MS);
 }
 
 /* A new file may get the inode number of one that is gone. */
@@ -156,7 +166,7 @@ static int created(int fd, int flags) {
 #define SYNC(name) \
     int name(int fd) { \
         REAL(name); \
-        watch(#name, fd); \
+        watch(#name, fd, 0); \
         if (strike(#name) == ERROR) { suspect(fd); errno = rule.number; return -1; } \
         return real(fd); \
     }
@@ -166,7 +176,7 @@ SYNC(fsync)
 ssize_t write(int fd, const void *bytes, size_t count) {
     REAL(write);
     if (fd == 1 || fd == 2) return real(fd, bytes, count);
-    watch("write", fd);
+    watch("write", fd, 1);
     switch (strike("write")) {
     case ERROR: errno = rule.number; return -1;
     case SHORT: return real(fd, bytes, count > 1 ? count / 2 : count);
@@ -176,7 +186,7 @@ ssize_t write(int fd, const void *bytes, size_t count) {
 
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
     REAL(pwrite64);
-    watch("pwrite64", fd);
+    watch("pwrite64", fd, 1);
     switch (strike("pwrite64")) {
     case ERROR: errno = rule.number; return -1;
     case SHORT: return real(fd, bytes, count > 1 ? count / 2 : count, at);
@@ -186,7 +196,7 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
 
 ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t at) {
     REAL(pwritev);
-    watch("pwritev", fd);
+    watch("pwritev", fd, 1);
     enum kind kind = strike("pwritev");
     if (kind == ERROR) { errno = rule.number; return -1; }
     if (kind == SHORT && count > 1) return real(fd, parts, count / 2, at);
