@@ -24,7 +24,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub(super) fn new(home: Home, setup: Setup) -> Self {
+    /// A daemon that does not run yet.
+    pub fn new(home: Home, setup: Setup) -> Self {
         let manager = Manager::listen(&home);
         if !home.join("run").exists() {
             home.make_dir("run");
@@ -39,7 +40,7 @@ impl Daemon {
         daemon
     }
 
-    pub(super) fn choose_address(&mut self) {
+    pub fn choose_address(&mut self) {
         self.address = free_address();
         self.setup = self.setup.clone().listen(&[self.address]);
         self.setup.fixed_address = false;
