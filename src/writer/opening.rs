@@ -1,6 +1,7 @@
 //! Opening the live segment: at the start of a run by what the directory holds, later by the commit record.
 //!
 //! Promise: nothing acknowledged is touched; the live segment is never cut while it is `current`.
+use super::plan;
 use super::rescue;
 use super::rotation::{Begun, Rotation, Shelf};
 use crate::config::Format;
@@ -35,13 +36,10 @@ pub(super) struct Opened {
 /// Opens the live segment, as the commit record says or, without one, as the directory does. Also returns what of the
 /// record still counts: a batch that was pending for a file that is gone is decided on anew.
 pub(super) fn open(shelf: &mut Shelf, found: Found, era: Option<Era>, format: Format) -> io::Result<(Opened, Found)> {
-    let base = match &found {
-        Found::Nothing => return Ok((recover(shelf, era, format)?, found)),
-        Found::Settled(base) | Found::Pending { base, .. } => base.clone(),
-    };
-    match resume(shelf, &base) {
+    let Some(base) = plan::inheritance(&found) else { return Ok((recover(shelf, era, format)?, found)) };
+    match resume(shelf, base) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok((replace_lost(shelf, &base, &error)?, Found::Settled(base)))
+            Ok((replace_lost(shelf, base, &error)?, plan::without_segment(found)))
         }
         result => Ok((result?, found)),
     }
