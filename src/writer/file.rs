@@ -2,7 +2,7 @@
 //!
 //! The order of the steps is decided in `plan`; here they are done.
 use super::Writer;
-use super::batch::{self, Decision, file_bytes};
+use super::batch::{self, Decision};
 use super::plan::{self, Farewell, Remedy, Step};
 use super::rotation::Rotation;
 use super::syncer::Job;
@@ -106,10 +106,11 @@ impl Writer {
     }
 
     fn prepare(&mut self, parts: Vec<(usize, usize)>) {
-        let bytes: u64 =
-            parts.iter().flat_map(|&(index, count)| self.uplinks[index].headers().take(count)).map(file_bytes).sum();
-        let marks = parts.iter().map(|&(index, count)| self.uplinks[index].mark_after(count)).collect();
-        let next = State { segment: self.live.identity, offset: self.offset + bytes, marks };
+        let taking_part = parts.iter().map(|&(index, count)| {
+            let uplink = &self.uplinks[index];
+            (uplink.mark(), uplink.headers().take(count))
+        });
+        let next = plan::after_batch(self.live.identity, self.offset, taking_part);
         self.pending = Some(Pending { parts, next, step: Step::Intend });
     }
 
