@@ -194,10 +194,13 @@ impl Writer {
         State { segment: self.live.identity, offset: self.offset, marks }
     }
 
+    pub(super) fn may_publish(&self) -> bool {
+        plan::may_publish(self.pending.is_some(), self.uncommitted)
+    }
+
     /// Publishes the committed state: after a rotation, or when links came or went.
     pub(super) fn publish(&self) {
-        // It would replace the intent, whose batch may already be in the file.
-        debug_assert!(self.pending.is_none());
+        debug_assert!(self.may_publish());
         self.record.intend(&self.state());
         self.record.commit();
     }

@@ -173,6 +173,12 @@ pub fn rebirth(found: Found, suspect: bool, newest: Option<u64>) -> Rebirth {
     }
 }
 
+/// Whether the committed state may be published. Not over an intent whose batch may be in the file: a successor would not
+/// know of it, and would neither finish it nor cut it off.
+pub fn may_publish(pending: bool, uncommitted: bool) -> bool {
+    !pending && !uncommitted
+}
+
 /// What to do with a description of a segment that a dead writer never used: it tells of the errors too that only the
 /// dead one was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -320,6 +326,13 @@ mod tests {
             assert_eq!(rebirth(in_a_batch(), suspect, Some(0)), Rebirth::Adopt { mid_batch: true });
         }
         assert_eq!(rebirth(in_a_batch(), false, Some(1)), Rebirth::Replay(state(3, 20)));
+    }
+
+    #[test]
+    fn an_intent_is_replaced_only_when_its_batch_is_settled() {
+        assert!(may_publish(false, false));
+        assert!(!may_publish(true, true));
+        assert!(!may_publish(false, true));
     }
 
     #[test]
