@@ -2,7 +2,7 @@
 //!
 //! The order of the steps is decided in `plan`; here they are done.
 use super::Writer;
-use super::batch::{self, Decision, file_bytes};
+use super::batch::{self, Decision};
 use super::plan::{self, Farewell, Remedy, Step};
 use super::rescue::Closing;
 use super::rotation::Begun;
@@ -107,10 +107,11 @@ impl Writer {
     }
 
     fn prepare(&mut self, parts: Vec<(usize, usize)>) {
-        let bytes: u64 =
-            parts.iter().flat_map(|&(index, count)| self.uplinks[index].headers().take(count)).map(file_bytes).sum();
-        let marks = parts.iter().map(|&(index, count)| self.uplinks[index].mark_after(count)).collect();
-        let next = State { segment: self.live.identity, offset: self.offset + bytes, good_to: self.good_to, marks };
+        let taking_part = parts.iter().map(|&(index, count)| {
+            let uplink = &self.uplinks[index];
+            (uplink.mark(), uplink.headers().take(count))
+        });
+        let next = plan::after_batch(self.live.identity, self.offset, self.good_to, taking_part);
         self.pending = Some(Pending { parts, next, step: Step::Intend });
     }
 
@@ -194,10 +195,13 @@ impl Writer {
         State { segment: self.live.identity, offset: self.offset, good_to: self.good_to, marks }
     }
 
+    pub(super) fn may_publish(&self) -> bool {
+        plan::may_publish(self.pending.is_some(), self.uncommitted)
+    }
+
     /// Publishes the committed state: after a rotation, or when links came or went.
     pub(super) fn publish(&self) {
-        // It would replace the intent, whose batch may already be in the file.
-        debug_assert!(self.pending.is_none());
+        debug_assert!(self.may_publish());
         self.record.intend(&self.state());
         self.record.commit();
     }

@@ -7,6 +7,8 @@
 mod batch;
 mod file;
 mod intake;
+#[cfg(test)]
+mod model;
 mod opening;
 mod plan;
 mod rescue;
@@ -140,7 +142,7 @@ enum Leave {
 
 impl Writer {
     fn serve(mut self) -> io::Result<u8> {
-        if self.pending.is_none() {
+        if self.may_publish() {
             self.publish();
         }
         for uplink in &mut self.uplinks {
@@ -260,7 +262,7 @@ impl Writer {
 
     /// Drops the links that are at their end. `Finished`: none is left and none will come.
     fn sweep(&mut self) -> io::Result<Option<Leave>> {
-        if self.pending.is_none() {
+        if self.may_publish() {
             let mut index = 0;
             while index < self.uplinks.len() {
                 if !self.uplinks[index].is_drained() {

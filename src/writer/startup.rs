@@ -44,6 +44,7 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     cut_moved(&writer.shelf.directory);
     writer.clear_settled(&segments);
     writer.inherit(kept, &segments, matches!(found, Found::Pending { .. }));
+    writer.find_failed(&segments);
     drain_private(&writer).map_err(system)?;
     let marks = plan::inheritance(&found).cloned().unwrap_or_default();
     for link in links {
@@ -140,6 +141,21 @@ impl Writer {
         };
         let closing = Closing { name: name.clone(), file: Arc::new(file), good_to: 0, end: metadata.len() };
         if sync { self.close(closing) } else { self.closing.push(closing) }
+    }
+
+    /// Opens what failed and nobody has kept: its end has to be saved all the same.
+    fn find_failed(&mut self, segments: &[SegmentName]) {
+        let Some(failed) = self.record.failed() else { return };
+        for name in segments.iter().filter(|name| (failed..self.live.identity.sequence).contains(&name.sequence)) {
+            if self.closing.iter().any(|closing| closing.name == *name) {
+                continue;
+            }
+            let opened = Segment::open(self.shelf.directory.as_fd(), name.clone());
+            match opened.and_then(|segment| Ok((segment.length()?, segment.file))) {
+                Ok((end, file)) => self.closing.push(Closing { name: name.clone(), file, good_to: 0, end }),
+                Err(error) => error!("cannot open {}, of which a sync has failed: {error}", name.build()),
+            }
+        }
     }
 
     /// Takes a link into service.

@@ -126,8 +126,8 @@ impl Uplink {
             return Ok(Err(broken));
         }
         let found = intake::whole_frames(&self.buffer, &self.terms, self.mark, &mut self.frames);
-        // Where one look cannot take in all: look again until there is nothing new.
-        self.unseen |= !self.wide && (!self.frames.is_empty() || self.buffer.len() > seen_before);
+        let grew = self.buffer.len() > seen_before;
+        self.unseen |= intake::look_again(self.wide, !self.frames.is_empty(), grew);
         Ok(found)
     }
 
@@ -145,7 +145,7 @@ impl Uplink {
     }
 
     /// Where the first `count` frames leave the link once they are stored.
-    pub fn mark_after(&self, count: usize) -> Mark {
+    fn mark_after(&self, count: usize) -> Mark {
         let last = count.checked_sub(1).and_then(|last| self.frames.get(last));
         plan::mark_after(self.mark, last.map(|frame| &frame.header))
     }
