@@ -8,6 +8,7 @@ mod batch;
 mod file;
 mod intake;
 mod opening;
+mod place;
 mod plan;
 mod rescue;
 mod rotation;
@@ -130,6 +131,8 @@ struct Writer {
     /// The supervisor is dead: if nothing can be stored by then, leave, so that the lock is free for the next daemon.
     orphan_until: Option<Instant>,
     examined_at: Instant,
+    /// What is wrong with the store's place, as it was said last.
+    trouble: Option<place::Trouble>,
     lock: File,
 }
 
@@ -200,6 +203,7 @@ impl Writer {
                 Received::Message(ToWriter::Rotate) => self.rotate_requested = true,
                 Received::Message(ToWriter::Retire) => return Ok(Some(Leave::Retired)),
                 Received::Message(ToWriter::Finish) => self.finishing = true,
+                Received::Message(ToWriter::Remind) => self.remind(),
                 Received::End => {
                     self.poller.remove(self.channel.as_fd())?;
                     self.orphaned();
@@ -293,6 +297,7 @@ impl Writer {
         if now >= self.examined_at + TICK {
             self.examined_at = now;
             self.examine_live();
+            self.examine_place();
         }
         self.rotate_requested &= self.offset > 0;
         if self.wants_rotation() {

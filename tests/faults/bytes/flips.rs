@@ -102,7 +102,10 @@ fn every_bit(format: Format, length: usize) {
     let killed = Killed::new(format, length);
     let (mut lines, seen, all) = (lines(killed.bytes()), AtomicUsize::new(0), AtomicUsize::new(0));
     let mut taken = 0;
-    lines.retain(|line| std::mem::replace(&mut taken, taken + line.len()) < length);
+    lines.retain(|line| {
+        taken += line.len();
+        taken - line.len() < length
+    });
     let places: Vec<usize> = (0..lines.len()).collect();
     in_parallel(&killed, &places, |bench, &place| {
         let first = place.saturating_sub(1);
