@@ -368,7 +368,7 @@ fn backoff(failures: u32) -> Duration {
 fn remedy(error: &io::Error) -> &'static str {
     use nix::libc::{EDQUOT, ENOENT, ENOSPC, EROFS};
     match error.raw_os_error() {
-        Some(ENOENT) => "; the store's directory is gone: restart the daemon once it is back",
+        Some(ENOENT) => "; the store's directory is gone: it is made again if that is allowed",
         Some(ENOSPC | EDQUOT) => "; make room there, it goes on by itself",
         Some(EROFS) => "; remount it writable, or add ReadWritePaths= to the service unit",
         _ => "",

@@ -1,5 +1,6 @@
 //! A writer's beginning: the first of a run examines the directory, every later one goes on from the commit record.
 use super::file::Pending;
+use super::place::is_deleted;
 use super::plan::{self, Inherited, Newer, Rebirth, Step};
 use super::rescue::{Closing, cut_moved, moved_to, saved_in};
 use super::rotation::{Rotation, Shelf};
@@ -29,6 +30,9 @@ use std::time::Instant;
 pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     let system = |error: io::Error| Fatal::system("start the writer", error);
     let record = CommitRecord::map(seat.commit.as_fd()).map_err(system)?;
+    if is_deleted(&seat.directory) {
+        seat.channel.send(ToSupervisor::Reclaim);
+    }
     let place = seat.config.store.directory.clone();
     let cannot = |error: io::Error| directory::failed("open the live segment", &error, &place);
     let mut shelf = Shelf::new(&seat.directory, &seat.config).map_err(cannot)?;
@@ -98,6 +102,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         finishing: false,
         orphan_until: None,
         examined_at: Instant::now(),
+        trouble: None,
         lock: seat.lock,
     };
     writer.open_window();
