@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod disk;
 pub mod drive;
 pub mod framing;
+pub mod harm;
 pub mod home;
 pub mod load;
 pub mod manager;
