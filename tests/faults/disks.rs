@@ -1,9 +1,10 @@
 //! Disks that are full, out of inodes, or fail: real ext4 on loop-mounted images.
 use crate::support::checker::{self, Expect};
 use crate::support::client::History;
-use crate::support::daemon::{self, Daemon, Setup, run};
+use crate::support::daemon::{Daemon, Setup};
 use crate::support::disk::{Disk, Make};
 use crate::support::framing::Format;
+use crate::support::harm;
 use crate::support::home::Home;
 use crate::support::load::{Load, OnBreak, Shape};
 use crate::support::{DEADLINE, came_true, wait_until};
@@ -14,35 +15,22 @@ use std::time::{Duration, Instant};
 mod failing;
 
 /// Few bytes under way: a disk that has room again is not full at once.
-const LIGHT: Shape = Shape {
-    connections: 4,
-    window: 4,
-    framing: crate::support::framing::Framing::Line,
-    smallest: 16,
-    largest: 300,
-    on_break: OnBreak::Fail,
-    messages_a_connection: None,
-};
+fn light() -> Shape {
+    Shape { connections: 4, window: 4, ..Shape::default() }
+}
 
 /// No more echoes come: what is not stored is not echoed.
 fn assert_silence(load: &Load) {
     let before = load.echoed();
-    let under_way = (LIGHT.connections * LIGHT.window) as u64;
+    let under_way = (light().connections * light().window) as u64;
     let heard = came_true(Duration::from_millis(300), || load.echoed() > before + under_way);
     assert!(!heard, "echoes from a disk that takes nothing");
 }
 
 /// `verify` finds nothing wrong, and the store holds all that was echoed, once.
 fn is_whole(daemon: &Daemon, histories: &[History], expect: Expect) {
-    verifies(daemon);
+    harm::verify(daemon);
     checker::check(&daemon.store(), Format::Text, histories, expect);
-}
-
-fn verifies(daemon: &Daemon) {
-    let mut verify = daemon::command(&["verify", "--directory"]);
-    verify.arg(daemon.store());
-    let verified = run(daemon.home(), verify);
-    assert_eq!(verified.code, 0, "verify: {}{}", verified.stdout, verified.stderr);
 }
 
 /// How many lines of the log hold `part`.
@@ -70,13 +58,13 @@ fn a_full_ext4_waits_and_goes_on_within_a_second_of_room() {
             fs::write(filler(number), vec![0; if number + 1 < FILLERS { 1 << 20 } else { 3 << 20 }]).unwrap();
         }
         let mut daemon = Setup::default().set("server.echo", echo).set("rotate.max-size", "64MiB").start_in(home);
-        let load = Load::start(daemon.address, Shape { largest: 3000, ..LIGHT });
+        let load = Load::start(daemon.address, Shape { largest: 3000, ..light() });
         let (mut waits, mut short) = (Vec::new(), 0);
         for number in 0..FILLERS {
             wait_until(DEADLINE, "a full disk", || told(&daemon, "No space left on device") > number);
             assert_silence(&load);
             short += usize::from(fs::metadata(daemon.current()).unwrap().len() > refused_at(&daemon));
-            verifies(&daemon);
+            harm::verify(&daemon);
             let before = load.echoed();
             fs::remove_file(filler(number)).unwrap();
             let begin = Instant::now();
@@ -103,7 +91,7 @@ fn without_inodes_the_old_file_goes_on_and_rotation_comes_back() {
     let make = Make { bytes: 64 << 20, arguments: &["-N", "32"], ..Make::EXT4 };
     let Some(disk) = Disk::store(&home, make) else { return };
     let mut daemon = Setup::default().set("rotate.max-size", "64KiB").start_in(home);
-    let load = Load::start(daemon.address, LIGHT);
+    let load = Load::start(daemon.address, light());
     let mut fillers = Vec::new();
     let none_left = loop {
         let filler = disk.place().join(format!(".filler{}", fillers.len()));

@@ -73,7 +73,7 @@ impl Trace {
         Some(Self { strace, output })
     }
 
-    /// What failed once was never synced or written again. Returns how many files failed. To be called after the daemon's end.
+    /// A segment that failed once was never synced or written again. Returns how many files failed. To be called after the daemon's end.
     fn assert_never_again(mut self) -> usize {
         self.strace.wait().unwrap();
         let text = fs::read_to_string(&self.output).unwrap();
@@ -83,7 +83,8 @@ impl Trace {
             let path = call.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(path, _)| path);
             let path = match path {
                 Some(path) if call.contains(" resumed>") || path.starts_with("... ") => unfinished.remove(thread),
-                Some(path) if path.starts_with('/') => {
+                // Other names are given to a new file each time.
+                Some(path) if path.contains("/messages-") => {
                     assert!(!failed.contains(path), "after it had failed: {line}");
                     Some(path)
                 }
@@ -143,12 +144,14 @@ impl Rig {
     }
 }
 
-/// The answer of the second `fdatasync` would be a lie: nobody asks. New segments are tried until the disk is well again.
+/// The answer of the second `fdatasync` would be a lie: nobody asks. A new segment is tried until the disk is well again.
 #[test]
 fn a_failed_sync_is_believed_and_the_service_goes_on_when_the_disk_is_well() {
     let Some(Rig { mut daemon, trace, disk, thin }) = Rig::new(true) else { return };
-    let load = Load::start(daemon.address, LIGHT);
-    wait_until(DEADLINE, "segments that fail", || told(&daemon, "it is not used again") >= 3);
+    let load = Load::start(daemon.address, light());
+    wait_until(DEADLINE, "a sync that fails", || told(&daemon, "it is not used again") > 0);
+    // Some attempts to begin a new segment fail as well.
+    assert!(!came_true(Duration::from_secs(3), || told(&daemon, "storing again") > 0), "the disk was well again");
     assert_silence(&load);
     let echoed = load.echoed();
     thin.grow();
@@ -156,7 +159,7 @@ fn a_failed_sync_is_believed_and_the_service_goes_on_when_the_disk_is_well() {
     let histories = load.finish();
     daemon.stop();
     let failed = trace.assert_never_again();
-    assert!(failed >= 3, "{failed} files failed");
+    assert!(failed > 0, "{failed} files failed");
     println!(
         "{failed} files failed; {} messages echoed",
         histories.iter().map(|history| history.echoed).sum::<usize>()
@@ -171,13 +174,17 @@ fn a_failed_sync_is_believed_and_the_service_goes_on_when_the_disk_is_well() {
 #[test]
 fn a_journal_that_aborts_ends_the_echoes_and_loses_none() {
     let Some(Rig { mut daemon, trace, disk, thin }) = Rig::new(false) else { return };
-    let load = Load::start(daemon.address, Shape { on_break: OnBreak::Leave, ..LIGHT });
-    wait_until(DEADLINE, "a read-only disk", || told(&daemon, "Read-only file system") > 0);
+    let load = Load::start(daemon.address, Shape { on_break: OnBreak::Leave, ..light() });
+    let root = disk.place().join(".probe");
+    let aborted = || File::create(&root).is_err_and(|error| error.raw_os_error() == Some(nix::libc::EROFS));
+    wait_until(DEADLINE, "a read-only disk", aborted);
+    wait_until(DEADLINE, "the daemon tells", || told(&daemon, "cannot begin a new segment") > 0);
     assert_silence(&load);
     // Longer than a retry takes: it is told once, and not with each.
-    let more = || told(&daemon, "Read-only file system") > 1;
+    let more = || told(&daemon, "cannot begin a new segment") > 1;
     assert!(!came_true(Duration::from_secs(3), more), "told again");
-    assert_eq!(told(&daemon, "remount it writable"), 1, "the remedy");
+    let remedies = told(&daemon, "remount it writable") + told(&daemon, "the disk fails, the kernel's log");
+    assert!(remedies > 0, "no remedy is told");
     daemon.kill_all();
     let histories = load.finish();
     assert!(trace.assert_never_again() >= 1, "nothing failed");
