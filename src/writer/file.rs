@@ -366,8 +366,9 @@ fn backoff(failures: u32) -> Duration {
 
 /// What the operator can do, as the end of a sentence.
 fn remedy(error: &io::Error) -> &'static str {
-    use nix::libc::{EDQUOT, ENOENT, ENOSPC, EROFS};
+    use nix::libc::{EDQUOT, EIO, ENOENT, ENOSPC, EROFS};
     match error.raw_os_error() {
+        Some(EIO) => "; the disk fails, the kernel's log (dmesg) tells how",
         Some(ENOENT) => "; the store's directory is gone: it is made again if that is allowed",
         Some(ENOSPC | EDQUOT) => "; make room there, it goes on by itself",
         Some(EROFS) => "; remount it writable, or add ReadWritePaths= to the service unit",
