@@ -47,10 +47,15 @@ impl Watch {
         self.log = self.log.max(daemon.log().len() as u64);
     }
 
-    /// KiB in the first quarter and in the last one, and the growth in percent.
-    pub fn memory(&self, role: &str) -> (u64, u64, f64) {
+    /// The most KiB that one process of the role had, in each quarter.
+    pub fn memory(&self, role: &str) -> [u64; 4] {
+        self.memory[role]
+    }
+
+    /// From the first quarter to the last, in percent.
+    pub fn growth(&self, role: &str) -> f64 {
         let [first, .., last] = self.memory[role];
-        (first, last, (last as f64 / first as f64 - 1.0) * 100.0)
+        (last as f64 / first as f64 - 1.0) * 100.0
     }
 }
 
