@@ -208,7 +208,7 @@ fn watched(watch: &mut Watch, daemon: &Daemon, span: Duration) {
 impl Report {
     /// The largest growth, in percent, among the processes that lived on.
     pub fn growth(&self) -> f64 {
-        self.kind.lives_on().iter().map(|role| self.watch.memory(role).2).fold(0.0, f64::max)
+        self.kind.lives_on().iter().map(|role| self.watch.growth(role)).fold(0.0, f64::max)
     }
 
     pub fn print(&self) {
@@ -225,15 +225,12 @@ impl Report {
         for (fault, (count, longest)) in &self.faults {
             println!("  {:22} {count:>6}  {longest:.1?}", format!("{fault:?}"));
         }
-        println!(
-            "  {:22} {:>10} {:>10} {:>8}  descriptors first, most",
-            "memory, KiB", "1st quarter", "last", "growth"
-        );
+        println!("  {:22} {:>31}  growth  descriptors first, most", "memory, KiB", "by quarter");
         for role in ROLES {
-            let (first, last, growth) = watch.memory(role);
-            let what = if kind.lives_on().contains(&role) { "" } else { " (instances change)" };
+            let quarters = watch.memory(role).map(|size| format!("{size:>7}")).join(" ");
             let (before, most) = self.descriptors[role];
-            println!("  {:22} {first:>10} {last:>10} {growth:>+7.1}%  {before}, {most}{what}", role);
+            let what = if kind.lives_on().contains(&role) { "" } else { " (instances change)" };
+            println!("  {role:22} {quarters} {:>+6.1}%  {before}, {most}{what}", watch.growth(role));
         }
     }
 }

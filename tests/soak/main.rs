@@ -1,10 +1,10 @@
 //! A soak: faults every second or two under load, for as long as asked, with memory, descriptors, processes, disk and log watched.
 //!
 //! ```sh
-//! ECHOSTORED_SOAK=3600 cargo test --test soak -- --nocapture
+//! ECHOSTORED_SOAK=3600 cargo test --release --test soak -- --nocapture
 //! ```
 //!
-//! Seconds; 20 without it. Three daemons run side by side, since memory can only be watched where a process lives on:
+//! Seconds; 20 without it. (`--release` for the checker: it reads every record again.) Three daemons run side by side, since memory can only be watched where a process lives on:
 //!
 //! | house | echo | what happens to it | whose memory is compared |
 //! |---|---|---|---|

@@ -43,14 +43,16 @@ fn in_the_middle_of_rotations() {
 #[test]
 fn in_the_middle_of_starts_after_an_unclean_end() {
     let (mut chance, mut tally, mut unready) = (Chance::new(seed()), Tally::default(), 0);
+    let begin = Instant::now();
     let mut daemon = echo("stored").start();
+    let start = begin.elapsed();
     let load = Load::start(daemon.address, reconnecting());
     for _ in 0..part(36) {
         let begin = Instant::now();
         daemon.kill_all();
         for _ in 0..3 {
             daemon.spawn();
-            some_time(&mut chance, MILLISECOND * 60);
+            some_time(&mut chance, start * 2);
             unready += usize::from(!daemon.notified("READY=1"));
             daemon.kill_all();
             tally.kills += 1;
