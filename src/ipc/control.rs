@@ -20,6 +20,8 @@ pub enum ToWriter {
     Rotate,
     /// Finish the batch at hand and leave; a successor goes on.
     Retire,
+    /// A stop has begun: what there is no room for is refused, so that nobody waits for it.
+    Stop,
     /// No more links will come: when all are at their end, sync, note the clean end, leave.
     Finish,
 }
@@ -84,6 +86,7 @@ impl Message for ToWriter {
             Self::Rotate => (vec![1], vec![]),
             Self::Retire => (vec![2], vec![]),
             Self::Finish => (vec![3], vec![]),
+            Self::Stop => (vec![4], vec![]),
         }
     }
 
@@ -110,6 +113,7 @@ impl Message for ToWriter {
             (1, []) => Some(Self::Rotate),
             (2, []) => Some(Self::Retire),
             (3, []) => Some(Self::Finish),
+            (4, []) => Some(Self::Stop),
             _ => None,
         }
     }

@@ -47,6 +47,10 @@ pub enum Count {
     TornFrames,
     /// Torn records set aside at start.
     TornRecords,
+    /// Messages refused for want of room (writer); connections closed for that (worker).
+    Refused,
+    /// 1 while the store takes nothing for want of room.
+    Full,
     /// Number of words.
     End,
 }

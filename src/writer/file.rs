@@ -43,9 +43,12 @@ impl Writer {
     /// Decides what to store next and does it. False: there is nothing (more) to do now.
     pub(super) fn store_some(&mut self, now: Instant) -> io::Result<bool> {
         if self.must_move() {
-            return Ok(self.move_on(now));
+            return Ok(self.move_on(now) || self.refuse_for_room()?);
         }
         if self.pending.is_none() {
+            if self.refuse_late()? {
+                return Ok(true);
+            }
             let count = self.uplinks.len();
             let order: Vec<usize> = (0..count).map(|step| (self.turn + step) % count).collect();
             self.turn = self.turn.wrapping_add(1);
@@ -62,9 +65,13 @@ impl Writer {
                 Decision::Store(counts) => self.intend(order.into_iter().zip(counts).collect()),
             }
         }
+        let before = self.offset;
         match self.attempt() {
             Ok(()) => {
                 self.failures = 0;
+                if self.offset > before {
+                    self.found_room();
+                }
                 if self.stalled.take().is_some() {
                     notice!("storing again in {}", self.live.name.build());
                 }
@@ -72,6 +79,10 @@ impl Writer {
             }
             Err(Fault::Wait(error)) => {
                 self.scoreboard.add(Count::Faults, 1);
+                self.note(&error, now);
+                if self.refuse_for_room()? {
+                    return Ok(true);
+                }
                 if self.stalled.is_none() {
                     let (name, offset, remedy) = (self.live.name.build(), self.offset, remedy(&error));
                     error!("cannot write to {name} at byte {offset}: {error}; nothing is echoed until it can{remedy}");
@@ -108,7 +119,7 @@ impl Writer {
         let bytes: u64 =
             parts.iter().flat_map(|&(index, count)| self.uplinks[index].headers().take(count)).map(file_bytes).sum();
         let marks = parts.iter().map(|&(index, count)| self.uplinks[index].mark_after(count)).collect();
-        let next = State { segment: self.live.identity, offset: self.offset + bytes, marks };
+        let next = State { segment: self.live.identity, offset: self.offset + bytes, marks, overhang: false };
         self.record.intend(&next);
         crash::point("after-intent");
         self.uncommitted = true;
@@ -127,6 +138,7 @@ impl Writer {
             let uplink = &self.uplinks[index];
             slices.extend(bodies.iter().map(|body| IoSlice::new(uplink.bytes(body))));
         }
+        self.ask_for_room(pending.next.offset - self.offset).map_err(Fault::Wait)?;
         write(&self.live.file, &mut slices, self.offset).map_err(Fault::of_write)?;
         crash::point("after-write");
         if self.config.server.echo == Echo::Synced {
@@ -149,8 +161,7 @@ impl Writer {
         self.offset = pending.next.offset;
         for &(index, count) in pending.parts.iter().filter(|(_, count)| *count > 0) {
             let uplink = &mut self.uplinks[index];
-            let records: u64 = uplink.headers().take(count).map(|header| u64::from(header.records)).sum();
-            self.scoreboard.add(Count::Messages, records);
+            self.scoreboard.add(Count::Messages, uplink.records(count));
             uplink.consume(count, &self.null)?;
         }
         crash::point("before-ack");
@@ -163,7 +174,7 @@ impl Writer {
     /// The committed state, as it is between two batches.
     fn state(&self) -> State {
         let marks: Vec<Mark> = self.uplinks.iter().map(super::uplink::Uplink::mark).collect();
-        State { segment: self.live.identity, offset: self.offset, marks }
+        State { segment: self.live.identity, offset: self.offset, marks, overhang: self.room.overhang }
     }
 
     /// Publishes the committed state: after a rotation, or when links came or went.
@@ -184,9 +195,10 @@ impl Writer {
         self.rotation_retry.is_none_or(|at| now >= at) && self.channel.unsent() <= MOST_UNSENT
     }
 
-    /// Whether the live segment must not be written any more: it failed, or a rotation got as far as its swap.
+    /// Whether the live segment must not be written any more: it failed, a batch was given up in its middle, or a
+    /// rotation got as far as its swap.
     pub(super) fn must_move(&self) -> bool {
-        self.record.is_suspect(self.live.identity.sequence) || self.is_past_swap()
+        self.record.is_suspect(self.live.identity.sequence) || self.room.overhang || self.is_past_swap()
     }
 
     /// Leaves the live segment for a new one. If it cannot, the old one goes on, unless it [must not](Self::must_move).
@@ -208,6 +220,7 @@ impl Writer {
             error!("cannot cut {name} at byte {kept}: {error}; what follows there is not part of the store");
         }
         self.pending = None;
+        self.room.overhang = false;
         self.publish();
         crash::point("rotate-published");
         self.stalled = None;
@@ -224,6 +237,7 @@ impl Writer {
                 Some(self.install(segment, second))
             }
             Err(error) => {
+                self.note(&error, now);
                 if self.rotation_retry.is_none() {
                     let after =
                         if self.must_move() { "nothing is echoed until it can" } else { "going on with the old one" };

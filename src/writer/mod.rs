@@ -7,6 +7,7 @@
 mod batch;
 mod file;
 mod opening;
+mod refuse;
 mod rotation;
 mod startup;
 mod syncer;
@@ -29,6 +30,7 @@ use crate::sys::AsFd;
 use crate::sys::poll::{Event, Poller};
 use crate::sys::signals::Signals;
 use file::Pending;
+use refuse::Room;
 use rotation::{Rotation, Shelf};
 use std::fs::File;
 use std::io;
@@ -102,6 +104,7 @@ struct Writer {
     failures: u32,
     /// Bytes behind `offset` may be of a batch that was not committed.
     uncommitted: bool,
+    room: Room,
     rotations_told: Limiter,
     rotation: Option<Rotation>,
     rotation_retry: Option<Instant>,
@@ -186,12 +189,16 @@ impl Writer {
             match self.channel.receive()? {
                 Received::Nothing => return Ok(None),
                 Received::Message(ToWriter::Attach(link)) => {
-                    let mark = Mark { id: link.terms.id, through: 0, staged: 0 };
+                    let mark = Mark { id: link.terms.id, ..Mark::default() };
                     self.attach(link, mark)?;
                 }
                 Received::Message(ToWriter::Rotate) => self.rotate_requested = true,
                 Received::Message(ToWriter::Retire) => return Ok(Some(Leave::Retired)),
-                Received::Message(ToWriter::Finish) => self.finishing = true,
+                Received::Message(ToWriter::Stop) => self.stop_waiting(),
+                Received::Message(ToWriter::Finish) => {
+                    self.finishing = true;
+                    self.stop_waiting();
+                }
                 Received::End => {
                     self.poller.remove(self.channel.as_fd())?;
                     self.orphaned();
@@ -272,7 +279,7 @@ impl Writer {
                 self.publish();
             }
         }
-        let done = self.finishing && self.uplinks.is_empty() && self.pending.is_none();
+        let done = self.finishing && self.uplinks.is_empty() && self.pending.is_none() && !self.has_to_cut();
         Ok(done.then_some(Leave::Finished))
     }
 
@@ -358,6 +365,7 @@ impl Writer {
     /// The last to leave: syncs, notes the clean end.
     fn finish(self) -> u8 {
         let mut code = exit::OK;
+        self.tell_refused();
         let Self { live, offset, shelf, config, syncer, .. } = self;
         for outcome in syncer.finish() {
             if let Err(error) = outcome.result {
@@ -365,13 +373,21 @@ impl Writer {
                 code = exit::FAILED;
             }
         }
-        let noted = live.file.sync_all().and_then(|()| match code {
-            exit::OK => CleanEnd::write(shelf.directory.as_fd(), &live.name, offset, config.store.format),
-            _ => Ok(()),
-        });
-        if let Err(error) = noted {
+        if let Err(error) = live.file.sync_all() {
             error!("cannot sync {} at the end: {error}", live.name.build());
             code = exit::FAILED;
+        }
+        if code == exit::OK {
+            match CleanEnd::write(shelf.directory.as_fd(), &live.name, offset, config.store.format) {
+                Err(error) if refuse::is_full(&error) => {
+                    warn!("cannot note the clean end: {error}; the next start looks for torn records");
+                }
+                Err(error) => {
+                    error!("cannot note the clean end: {error}");
+                    code = exit::FAILED;
+                }
+                Ok(()) => {}
+            }
         }
         info!("{} ends at byte {offset}", live.name.build());
         code

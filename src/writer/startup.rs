@@ -1,5 +1,6 @@
 //! A writer's beginning: the first of a run examines the directory, every later one goes on from the commit record.
 use super::file::Pending;
+use super::refuse::Room;
 use super::rotation::{Rotation, Shelf};
 use super::syncer::{Job, Outcome, Syncer};
 use super::uplink::Uplink;
@@ -44,6 +45,9 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
         Found::Nothing => State::default(),
         Found::Settled(base) | Found::Pending { base, .. } => base.clone(),
     };
+    // A predecessor gave up a batch in its middle and was killed before it had left the segment.
+    writer.room.overhang = marks.overhang && marks.segment == writer.live.identity;
+    writer.uncommitted = writer.room.overhang;
     for link in links {
         let mark = marks.mark(link.terms.id);
         writer.attach(link, mark).map_err(system)?;
@@ -77,6 +81,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         stalled: None,
         failures: 0,
         uncommitted: false,
+        room: Room::new(Instant::now()),
         rotations_told: Limiter::new(),
         rotation: None,
         rotation_retry: None,

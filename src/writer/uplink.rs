@@ -4,7 +4,7 @@
 //! are not the one frame that must come next break the link, and only it.
 use crate::ipc::commit::Mark;
 use crate::ipc::link::{Link, PrivatePipe, Terms};
-use crate::protocol::ack;
+use crate::protocol::ack::Ack;
 use crate::protocol::frame::{self, Header, Kind};
 use crate::sys::{self, AsFd, BorrowedFd, OwnedFd, crash, file, memory, pipe};
 use std::collections::VecDeque;
@@ -116,9 +116,36 @@ impl Uplink {
         self.buffer.len() - self.consumed + usize::try_from(self.mark.staged).unwrap_or(usize::MAX)
     }
 
-    /// The whole frames at hand.
+    /// The whole frames at hand that may be stored: none as long as a refusal is not told, or goes on.
     pub fn headers(&self) -> impl Iterator<Item = &Header> {
-        self.frames.iter().map(|frame| &frame.header)
+        let untold = self.is_refusing() && self.acked != Some(self.mark.through);
+        let count = if untold || self.late() > 0 { 0 } else { self.frames.len() };
+        self.frames.iter().take(count).map(|frame| &frame.header)
+    }
+
+    /// Whether the last frame was refused.
+    fn is_refusing(&self) -> bool {
+        self.mark.refused_from > 0
+    }
+
+    /// How many of the frames at hand were made before the worker learned of the last refusal: they may hold the next
+    /// messages of connections that were refused, and are refused too, room or not.
+    pub fn late(&self) -> usize {
+        if !self.is_refusing() {
+            return 0;
+        }
+        self.frames.iter().position(|frame| frame.header.fresh).unwrap_or(self.frames.len())
+    }
+
+    /// How many of the frames at hand may be refused when there is no room: all, unless they were echoed already.
+    pub fn refusable(&self) -> usize {
+        let promised = self.frames.iter().any(|frame| frame.header.promised);
+        if promised { 0 } else { self.frames.len() }
+    }
+
+    /// Messages in the first `count` frames.
+    pub fn records(&self, count: usize) -> u64 {
+        self.frames.iter().take(count).map(|frame| u64::from(frame.header.records)).sum()
     }
 
     /// Looks at all that is in the pipe, through `private`, and finds the whole frames.
@@ -163,6 +190,7 @@ impl Uplink {
         let mut at = 0;
         let mut sequence = self.mark.through + 1;
         self.fragment_at = self.mark.staged;
+        let mut refusing = self.is_refusing();
         let terms = self.terms;
         loop {
             let rest = &self.buffer[at..];
@@ -172,7 +200,11 @@ impl Uplink {
                 Err(broken) => return Err(Broken(broken.to_string())),
             };
             let body = &rest[frame::HEADER..header.frame_len()];
-            self.fragment_at = next_fragment(&header, body, self.fragment_at, terms.record_limit as u64)?;
+            // What is refused anyway may begin in the middle of a record; a fresh frame never does.
+            refusing &= !header.fresh;
+            if !refusing {
+                self.fragment_at = next_fragment(&header, body, self.fragment_at, terms.record_limit as u64)?;
+            }
             self.frames.push_back(Frame { header, at: at + frame::HEADER });
             at += header.frame_len();
             sequence += 1;
@@ -188,9 +220,20 @@ impl Uplink {
                     Kind::Fragment => u64::from(header.offset) + u64::from(header.length),
                     _ => 0,
                 };
-                Mark { id: self.mark.id, through: header.sequence, staged }
+                Mark { id: self.mark.id, through: header.sequence, staged, refused_from: 0 }
             }
         }
+    }
+
+    /// Where the first `count` frames leave the link once they are refused. What was staged of their record is void.
+    pub fn mark_refused(&self, count: usize) -> Mark {
+        let (Some(first), Some(last)) =
+            (self.frames.front(), count.checked_sub(1).and_then(|last| self.frames.get(last)))
+        else {
+            return self.mark;
+        };
+        let refused_from = if self.is_refusing() { self.mark.refused_from } else { first.header.sequence };
+        Mark { id: self.mark.id, through: last.header.sequence, staged: 0, refused_from }
     }
 
     /// What is committed.
@@ -234,7 +277,15 @@ impl Uplink {
 
     /// Takes the first `count` frames, which are committed, out of the pipe.
     pub fn consume(&mut self, count: usize, null: &File) -> io::Result<()> {
-        let mark = self.mark_after(count);
+        self.take(count, self.mark_after(count), null)
+    }
+
+    /// The same of frames that are refused.
+    pub fn drop_refused(&mut self, count: usize, null: &File) -> io::Result<()> {
+        self.take(count, self.mark_refused(count), null)
+    }
+
+    fn take(&mut self, count: usize, mark: Mark, null: &File) -> io::Result<()> {
         let frames: Vec<Frame> = self.frames.drain(..count).collect();
         let bytes = frames.iter().map(|frame| frame.header.frame_len()).sum();
         if crash::strikes("half-consume") {
@@ -243,7 +294,9 @@ impl Uplink {
         }
         pipe::consume(self.data.as_fd(), null, bytes)?;
         self.consumed += bytes;
-        if frames.iter().any(|frame| frame.header.kind == Kind::LastFragment) {
+        if self.mark.staged > 0 && mark.staged == 0
+            || frames.iter().any(|frame| frame.header.kind == Kind::LastFragment)
+        {
             memory::resize(self.staging.as_fd(), 0)?;
         }
         self.mark = mark;
@@ -251,21 +304,27 @@ impl Uplink {
     }
 
     /// Sends the ack for all that is committed, unless it was sent. One that finds no room waits for the ack pipe.
+    ///
+    /// A refusal goes together with the "safe" before it, which may not have been sent: the pipe takes both or neither.
     pub fn acknowledge(&mut self) -> io::Result<()> {
-        let through = self.mark.through;
+        let Mark { through, refused_from, .. } = self.mark;
         if self.acked == Some(through) {
             return Ok(());
         }
-        match file::write(self.acks.as_fd(), &ack::encode(through)) {
-            Err(error) if sys::would_block(&error) => Ok(()),
-            // The worker is gone; its data pipe tells the same.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Err(error) => Err(error),
-            Ok(_) => {
-                self.acked = Some(through);
-                Ok(())
+        let sent = match refused_from.checked_sub(1) {
+            None => file::write(self.acks.as_fd(), &Ack::Safe(through).encode()),
+            Some(safe) => {
+                let both = [Ack::Safe(safe), Ack::Refused(through)].map(Ack::encode);
+                file::write(self.acks.as_fd(), both.as_flattened())
             }
+        };
+        match sent {
+            Err(error) if sys::would_block(&error) => return Ok(()),
+            // The worker is gone; its data pipe tells the same.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => self.acked = Some(through),
         }
+        Ok(())
     }
 }
 
