@@ -19,9 +19,10 @@ const VERSION: u64 = 2;
 const VERSION_AT: usize = 0;
 const INTENT_AT: usize = 1;
 const COMMIT_AT: usize = 2;
-const SUSPECT_AT: usize = 3;
+const FAILED_AT: usize = 3;
+const TAMPERED_AT: usize = 4;
 const SLOTS_AT: usize = 8;
-const FLAGS: usize = 6;
+const FLAGS: usize = 7;
 const MARKS_AT: usize = 8;
 const MARK: usize = 4;
 const SLOT: usize = MARKS_AT + MARK * MAX_LINKS;
@@ -53,6 +54,8 @@ pub struct State {
     pub segment: Identity,
     /// Its bytes that are whole, committed records.
     pub offset: u64,
+    /// Of these, what a successful sync is known to have covered.
+    pub good_to: u64,
     /// Every link that is not yet at its end; of an intent, in the order of its frames in the file.
     pub marks: Vec<Mark>,
     /// Behind `offset` stand bytes of a batch that was given up: the segment has to be left, and cut there.
@@ -149,14 +152,31 @@ impl CommitRecord {
         self.0.words()[COMMIT_AT].store(intent, Release);
     }
 
-    /// Notes, before anything follows from it, that a write or sync of segment `sequence` failed.
-    pub fn set_suspect(&self, sequence: u64) {
-        self.0.words()[SUSPECT_AT].store(sequence, Release);
+    /// Notes, before anything follows from it, that a write or sync of segment `sequence` failed: no writer may write or
+    /// sync it again. Of several, the oldest counts: what follows it is saved with it.
+    pub fn set_failed(&self, sequence: u64) {
+        let oldest = self.failed().map_or(sequence, |known| known.min(sequence));
+        self.0.words()[FAILED_AT].store(oldest, Release);
     }
 
-    /// Whether that was noted of segment `sequence`: no writer may write or sync it again.
-    pub fn is_suspect(&self, sequence: u64) -> bool {
-        self.0.words()[SUSPECT_AT].load(Acquire) == sequence
+    /// The oldest segment that failed and is not saved.
+    pub fn failed(&self) -> Option<u64> {
+        Some(self.0.words()[FAILED_AT].load(Acquire)).filter(|&sequence| sequence > 0)
+    }
+
+    /// Notes that everything that failed is saved.
+    pub fn clear_failed(&self) {
+        self.0.words()[FAILED_AT].store(0, Release);
+    }
+
+    /// Notes that others have changed segment `sequence`: no writer may write it again.
+    pub fn set_tampered(&self, sequence: u64) {
+        self.0.words()[TAMPERED_AT].store(sequence, Release);
+    }
+
+    /// Whether that was noted of segment `sequence`.
+    pub fn is_tampered(&self, sequence: u64) -> bool {
+        self.0.words()[TAMPERED_AT].load(Acquire) == sequence
     }
 
     fn slot(&self, word: u64) -> &[AtomicU64] {
@@ -168,7 +188,8 @@ impl CommitRecord {
         let slot = self.slot(word);
         let Identity { sequence, start, device, inode } = state.segment;
         let flags = flags | if state.overhang { OVERHANG } else { 0 };
-        let head = [sequence, start.cast_unsigned(), device, inode, state.offset, state.marks.len() as u64, flags];
+        let count = state.marks.len() as u64;
+        let head = [sequence, start.cast_unsigned(), device, inode, state.offset, count, state.good_to, flags];
         for (word, value) in slot.iter().zip(head) {
             word.store(value, Relaxed);
         }
@@ -189,7 +210,7 @@ impl CommitRecord {
             Mark { id, through, staged, refused_from }
         };
         let marks = (0..count).map(|index| mark(MARKS_AT + MARK * index)).collect();
-        State { segment, offset: word(4), marks, overhang: word(FLAGS) & OVERHANG != 0 }
+        State { segment, offset: word(4), good_to: word(6), marks, overhang: word(FLAGS) & OVERHANG != 0 }
     }
 }
 
@@ -201,7 +222,21 @@ mod tests {
     fn state(offset: u64) -> State {
         let segment = Identity { sequence: 3, start: -5, device: 1, inode: 2 };
         let mark = |id| Mark { id, through: offset * 10, staged: offset, refused_from: offset + id };
-        State { segment, offset, marks: (0..offset % 7).map(mark).collect(), overhang: offset.is_multiple_of(2) }
+        let marks = (0..offset % 7).map(mark).collect();
+        State { segment, offset, good_to: offset / 2, marks, overhang: offset.is_multiple_of(2) }
+    }
+
+    #[test]
+    fn of_several_failures_the_oldest_counts() {
+        let memory = CommitRecord::memory().unwrap();
+        let record = CommitRecord::map(memory.as_fd()).unwrap();
+        assert_eq!(record.failed(), None);
+        for (sequence, oldest) in [(7, 7), (9, 7), (5, 5), (6, 5)] {
+            record.set_failed(sequence);
+            assert_eq!(record.failed(), Some(oldest));
+        }
+        record.clear_failed();
+        assert_eq!(record.failed(), None);
     }
 
     #[test]

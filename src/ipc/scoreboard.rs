@@ -51,6 +51,10 @@ pub enum Count {
     Refused,
     /// 1 while the store takes nothing for want of room.
     Full,
+    /// Records saved from segments that failed.
+    Rescued,
+    /// Acknowledged bytes that could not be read back from them.
+    LostBytes,
     /// Number of words.
     End,
 }

@@ -4,15 +4,16 @@
 //! the batch is written again, the same bytes at the same place; killed after it, it is not.
 use super::Writer;
 use super::batch::{self, Decision, file_bytes};
-use super::rotation::Rotation;
-use super::syncer::Job;
+use super::rescue::Closing;
+use super::rotation::Begun;
+use super::uplink::Uplink;
 use crate::config::Echo;
 use crate::ipc::commit::{Mark, State};
 use crate::ipc::control::ToSupervisor;
 use crate::ipc::scoreboard::Count;
 use crate::store::clock;
 use crate::store::segment::Segment;
-use crate::sys::{OwnedFd, crash, file};
+use crate::sys::{crash, file};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -56,7 +57,7 @@ impl Writer {
             let offers = order.iter().map(|&index| self.uplinks[index].headers());
             match batch::decide(offers, self.offset, limit) {
                 Decision::Wait => return Ok(false),
-                Decision::Rotate if self.closing >= MOST_CLOSING => return Ok(false),
+                Decision::Rotate if self.closing.len() >= MOST_CLOSING => return Ok(false),
                 Decision::Rotate => {
                     self.move_on(now);
                     return Ok(true);
@@ -101,7 +102,8 @@ impl Writer {
     /// The live segment has failed: it is never written or synced again.
     fn condemn(&mut self, error: &io::Error, now: Instant) {
         self.scoreboard.add(Count::Faults, 1);
-        self.record.set_suspect(self.live.identity.sequence);
+        let live = self.live.name.clone();
+        self.doubt(&live, self.good_to);
         self.failures += 1;
         // The first failure costs no time; a disk that goes on failing must neither fill its directory nor the log.
         let wait = backoff(self.failures);
@@ -119,7 +121,8 @@ impl Writer {
         let bytes: u64 =
             parts.iter().flat_map(|&(index, count)| self.uplinks[index].headers().take(count)).map(file_bytes).sum();
         let marks = parts.iter().map(|&(index, count)| self.uplinks[index].mark_after(count)).collect();
-        let next = State { segment: self.live.identity, offset: self.offset + bytes, marks, overhang: false };
+        let (segment, offset) = (self.live.identity, self.offset + bytes);
+        let next = State { segment, offset, good_to: self.good_to, marks, overhang: false };
         self.record.intend(&next);
         crash::point("after-intent");
         self.uncommitted = true;
@@ -144,6 +147,7 @@ impl Writer {
         if self.config.server.echo == Echo::Synced {
             self.live.file.sync_data().map_err(Fault::Suspect)?;
             self.scoreboard.add(Count::Syncs, 1);
+            self.good_to = pending.next.offset;
         } else {
             self.dirty = true;
         }
@@ -173,8 +177,13 @@ impl Writer {
 
     /// The committed state, as it is between two batches.
     fn state(&self) -> State {
-        let marks: Vec<Mark> = self.uplinks.iter().map(super::uplink::Uplink::mark).collect();
-        State { segment: self.live.identity, offset: self.offset, marks, overhang: self.room.overhang }
+        self.state_with(self.uplinks.iter().map(Uplink::mark).collect())
+    }
+
+    /// The committed state with these marks instead.
+    pub(super) fn state_with(&self, marks: Vec<Mark>) -> State {
+        let (segment, offset, good_to) = (self.live.identity, self.offset, self.good_to);
+        State { segment, offset, good_to, marks, overhang: self.room.overhang }
     }
 
     /// Publishes the committed state: after a rotation, or when links came or went.
@@ -198,7 +207,8 @@ impl Writer {
     /// Whether the live segment must not be written any more: it failed, a batch was given up in its middle, or a
     /// rotation got as far as its swap.
     pub(super) fn must_move(&self) -> bool {
-        self.record.is_suspect(self.live.identity.sequence) || self.room.overhang || self.is_past_swap()
+        let tampered = self.record.is_tampered(self.live.identity.sequence);
+        self.leaving || self.room.overhang || tampered || self.record.failed().is_some() || self.is_past_swap()
     }
 
     /// Leaves the live segment for a new one. If it cannot, the old one goes on, unless it [must not](Self::must_move).
@@ -210,9 +220,13 @@ impl Writer {
             return false;
         }
         let (kept, name) = (self.offset, self.live.name.build());
-        let Some(old) = self.begin_segment(now) else { return false };
+        let (old, saves) = match self.begin_segment(now) {
+            Progress::Begun(old, saves) => (old, saves),
+            Progress::UnderWay => return true,
+            Progress::Failed => return false,
+        };
         let uncommitted = std::mem::take(&mut self.uncommitted);
-        let cut = old.metadata().and_then(|old_now| match old_now.len() > kept && uncommitted {
+        let cut = old.metadata().and_then(|old_now| match old_now.len() > kept && uncommitted && saves.is_none() {
             true => old.set_len(kept),
             false => Ok(()),
         });
@@ -223,64 +237,84 @@ impl Writer {
         self.room.overhang = false;
         self.publish();
         crash::point("rotate-published");
+        self.settle_saved(saves);
         self.stalled = None;
         true
     }
 
-    /// Runs the rotation under way, or a new one; on success the live segment is the new one. Returns the old one.
-    fn begin_segment(&mut self, now: Instant) -> Option<Arc<File>> {
-        let rotation = self.rotation.get_or_insert_with(Rotation::new);
+    /// Runs the rotation under way, or a new one; on success the live segment is the new one.
+    fn begin_segment(&mut self, now: Instant) -> Progress {
+        let failed = self.record.failed();
+        let mut rotation = match self.rotation.take() {
+            // What has failed since has to be saved as well, if it is not too late for that.
+            Some(mut rotation) if failed.is_some() && rotation.saves() != failed => {
+                if rotation.give_up(&mut self.shelf) { self.wanted_rotation() } else { rotation }
+            }
+            Some(rotation) => rotation,
+            None => self.wanted_rotation(),
+        };
         match rotation.run(&mut self.shelf, clock::now_seconds()) {
-            Ok((segment, second)) => {
-                self.rotation = None;
+            Ok(None) => {
+                self.rotation = Some(rotation);
+                Progress::UnderWay
+            }
+            Ok(Some(begun)) => {
                 self.rotation_retry = None;
-                Some(self.install(segment, second))
+                self.tell_saved(&rotation, &begun);
+                let saves = begun.saves;
+                Progress::Begun(self.install(begun), saves)
             }
             Err(error) => {
                 self.note(&error, now);
-                if self.rotation_retry.is_none() {
-                    let after =
-                        if self.must_move() { "nothing is echoed until it can" } else { "going on with the old one" };
-                    let remedy = remedy(&error);
-                    warn!(
-                        "cannot begin a new segment: {error}; {after}, trying again every {ROTATION_RETRY:?}{remedy}"
-                    );
-                }
+                self.rotation = Some(rotation);
+                self.tell_stuck(&error);
                 self.rotation_retry = Some(now + ROTATION_RETRY);
-                None
+                Progress::Failed
             }
         }
     }
 
-    fn install(&mut self, segment: Segment, second: OwnedFd) -> Arc<File> {
+    fn tell_stuck(&self, error: &io::Error) {
+        if self.rotation_retry.is_none() {
+            let after = if self.must_move() { "nothing is echoed until it can" } else { "going on with the old one" };
+            let remedy = remedy(error);
+            warn!("cannot begin a new segment: {error}; {after}, trying again every {ROTATION_RETRY:?}{remedy}");
+        }
+    }
+
+    fn install(&mut self, begun: Begun) -> Arc<File> {
+        let Begun { segment, filled, second, saves } = begun;
         self.channel.send(ToSupervisor::Segment { sequence: segment.identity.sequence, file: second });
         self.scoreboard.add(Count::Rotations, 1);
         let old = std::mem::replace(&mut self.live, segment);
-        self.offset = 0;
-        self.dirty = false;
-        self.rotate_requested = false;
+        let (good_to, end) = (self.good_to, self.offset);
+        (self.good_to, self.offset) = (filled, filled);
+        (self.dirty, self.leaving, self.rotate_requested) = (false, false, false);
         if let Some(more) = self.rotations_told.admit(u64::try_from(clock::now_seconds()).unwrap_or(0)) {
             let more = if more > 0 { format!(" ({more} more were not logged)") } else { String::new() };
             info!("live segment {}{more}", self.live.name.build());
         }
         self.open_window();
         crash::point("rotate-before-old-sync");
-        if self.record.is_suspect(old.identity.sequence) {
+        let Segment { name, identity, file } = old;
+        if saves.is_some() || self.record.is_tampered(identity.sequence) {
             // The kernel has marked its pages clean: another sync would say that all is well (fsync(2), "Notes").
-            self.channel.send(ToSupervisor::Settled(old.identity.sequence));
+            self.channel.send(ToSupervisor::Settled(identity.sequence));
         } else {
-            self.close(old.identity.sequence, Arc::clone(&old.file));
+            self.close(Closing { name, file: Arc::clone(&file), good_to, end });
         }
-        old.file
+        file
     }
 }
 
-impl Writer {
-    /// Has a closed segment synced, off the ack path.
-    pub(super) fn close(&mut self, sequence: u64, file: Arc<File>) {
-        self.closing += 1;
-        self.syncer.submit(Job::Closed { sequence, file, directory: Arc::clone(&self.shelf.directory) });
-    }
+/// What became of a rotation.
+enum Progress {
+    /// The live segment is the new one; this was the old, and from this one on all that failed is saved.
+    Begun(Arc<File>, Option<u64>),
+    /// There is more to do.
+    UnderWay,
+    /// It is tried again later.
+    Failed,
 }
 
 /// Why a batch could not be carried out.

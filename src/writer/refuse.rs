@@ -6,7 +6,7 @@
 use super::Writer;
 use super::uplink::Uplink;
 use crate::config::OnDiskFull;
-use crate::ipc::commit::{Mark, State};
+use crate::ipc::commit::Mark;
 use crate::ipc::scoreboard::Count;
 use crate::log::Limiter;
 use crate::store::clock;
@@ -108,9 +108,9 @@ impl Writer {
         let marks: Vec<Mark> =
             self.uplinks.iter().zip(&counts).map(|(uplink, &count)| uplink.mark_refused(count)).collect();
         let left = self.uncommitted && self.live.length().map_or(true, |length| length > self.offset);
-        let overhang = self.room.overhang || left;
-        self.record.settle(&State { segment: self.live.identity, offset: self.offset, marks, overhang });
-        (self.room.overhang, self.uncommitted, self.pending) = (overhang, overhang, None);
+        self.room.overhang |= left;
+        self.record.settle(&self.state_with(marks));
+        (self.uncommitted, self.pending) = (self.room.overhang, None);
         crash::point("refuse-committed");
         let mut records = 0;
         for (uplink, &count) in self.uplinks.iter_mut().zip(&counts).filter(|(_, count)| **count > 0) {

@@ -1,6 +1,7 @@
 //! A writer's beginning: the first of a run examines the directory, every later one goes on from the commit record.
 use super::file::Pending;
 use super::refuse::Room;
+use super::rescue::{Closing, cut_moved, moved_to, saved_in};
 use super::rotation::{Rotation, Shelf};
 use super::syncer::{Job, Outcome, Syncer};
 use super::uplink::Uplink;
@@ -14,6 +15,7 @@ use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::WriterSeat;
 use crate::log::Limiter;
 use crate::store::directory;
+use crate::store::names::SegmentName;
 use crate::store::segment::Segment;
 use crate::sys::poll::{Interest, Poller};
 use crate::sys::signals::{Signals, ignore, reset};
@@ -37,9 +39,13 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     let (links, kept) = (std::mem::take(&mut seat.links), std::mem::take(&mut seat.segments));
     let (sequence, second) = (opened.live.identity.sequence, opened.second);
     let mut writer = assemble(seat, shelf, opened.live, opened.offset, record).map_err(system)?;
+    writer.good_to = opened.good_to;
     writer.scoreboard.add(Count::TornRecords, opened.torn);
     writer.channel.send(ToSupervisor::Segment { sequence, file: second });
-    writer.inherit(kept, matches!(found, Found::Pending { .. }));
+    let segments = writer.shelf.list().map_err(cannot)?;
+    cut_moved(&writer.shelf.directory);
+    writer.clear_settled(&segments);
+    writer.inherit(kept, &segments, matches!(found, Found::Pending { .. }));
     drain_private(&writer).map_err(system)?;
     let marks = match &found {
         Found::Nothing => State::default(),
@@ -52,7 +58,7 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
         let mark = marks.mark(link.terms.id);
         writer.attach(link, mark).map_err(system)?;
     }
-    writer.go_on(found).map_err(system)?;
+    writer.go_on(found, &segments).map_err(system)?;
     Ok(writer)
 }
 
@@ -71,6 +77,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         shelf,
         live,
         offset,
+        good_to: 0,
         window: None,
         record,
         uplinks: Vec::new(),
@@ -82,6 +89,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         failures: 0,
         uncommitted: false,
         room: Room::new(Instant::now()),
+        leaving: false,
         rotations_told: Limiter::new(),
         rotation: None,
         rotation_retry: None,
@@ -89,7 +97,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         syncer,
         dirty: true,
         syncing: false,
-        closing: 0,
+        closing: Vec::new(),
         last_sync: Instant::now(),
         channel: seat.channel,
         scoreboard: seat.scoreboard,
@@ -118,19 +126,37 @@ impl Writer {
     /// that only it was told.
     ///
     /// `synced` mode and a batch to repeat: the answer is waited for, since a file that failed must not get the batch.
-    fn inherit(&mut self, kept: Vec<(u64, OwnedFd)>, pending: bool) {
-        let live = self.live.identity.sequence;
+    fn inherit(&mut self, kept: Vec<(u64, OwnedFd)>, segments: &[SegmentName], pending: bool) {
+        let (live, failed) = (self.live.identity.sequence, self.record.failed());
         for (sequence, file) in kept {
             match sequence.cmp(&live) {
+                Ordering::Less => self.inherit_closed(sequence, File::from(file), segments),
+                // Never synced again.
+                Ordering::Equal if failed.is_some() => {}
                 Ordering::Equal if pending && self.config.server.echo == Echo::Synced => {
                     let result = File::from(file).sync_data();
-                    self.judge(&Outcome { sequence, live: true, result });
+                    self.judge(&Outcome::of_live(sequence, self.offset, result));
                 }
-                Ordering::Less => self.close(sequence, Arc::new(File::from(file))),
-                Ordering::Equal => self.syncer.submit(Job::Inherited { sequence, file }),
+                Ordering::Equal => self.syncer.submit(Job::Inherited { sequence, upto: self.offset, file }),
                 // Of a rotation that was not published; it is adopted, and then opened anew.
                 Ordering::Greater => {}
             }
+        }
+    }
+
+    /// A segment that a predecessor closed and that no sync is known to have covered; one that failed waits for being
+    /// saved, and one whose end was saved is done with.
+    fn inherit_closed(&mut self, sequence: u64, file: File, segments: &[SegmentName]) {
+        let name = segments.iter().find(|name| name.sequence == sequence);
+        let name = name.filter(|name| moved_to(&self.shelf.directory, name).is_none());
+        let (Some(name), Ok(metadata)) = (name, file.metadata()) else {
+            return self.channel.send(ToSupervisor::Settled(sequence));
+        };
+        let closing = Closing { name: name.clone(), file: Arc::new(file), good_to: 0, end: metadata.len() };
+        if self.record.failed().is_some_and(|failed| failed <= sequence) {
+            self.closing.push(closing);
+        } else {
+            self.close(closing);
         }
     }
 
@@ -166,33 +192,42 @@ impl Writer {
 
     /// Finishes what a predecessor was killed in: a rotation, which left a segment newer than the committed one, or a
     /// batch. An intent that names another segment than the commit is a rotation's, and is made anew with it.
-    fn go_on(&mut self, found: Found) -> io::Result<()> {
-        let segments = self.shelf.list()?;
+    fn go_on(&mut self, found: Found, segments: &[SegmentName]) -> io::Result<()> {
         let live = self.live.identity;
         let pending = match found {
             Found::Pending { base, next } if base.segment == next.segment => Some(next),
             _ => None,
         };
-        if let Some(newer) = segments.iter().rev().find(|name| name.sequence > live.sequence) {
-            let segment = Segment::open(self.shelf.directory.as_fd(), newer.clone())?;
-            if segment.length()? == 0 {
-                if pending.is_some() {
-                    // The predecessor was leaving this segment in the middle of a batch: so do we, whatever it takes.
-                    self.record.set_suspect(live.sequence);
-                    self.uncommitted = true;
-                }
-                self.rotation = Some(Rotation::adopt(segment));
-                self.move_on(Instant::now());
-                return Ok(());
+        let newer = segments.iter().rev().find(|name| name.sequence > live.sequence);
+        if let Some(rotation) = newer.map(|newer| self.unfinished(newer, segments)).transpose()?.flatten() {
+            if pending.is_some() {
+                // The predecessor was leaving this segment in the middle of a batch: so do we, whatever it takes.
+                (self.leaving, self.uncommitted) = (true, true);
             }
+            self.rotation = Some(rotation);
+            self.move_on(Instant::now());
+            return Ok(());
         }
         match pending {
-            Some(next) if !self.record.is_suspect(live.sequence) => self.replay(next),
+            Some(next) if !self.must_move() => self.replay(next),
             Some(_) => {
                 self.uncommitted = true;
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The rotation that a predecessor was killed in, if `newer` is its new segment.
+    fn unfinished(&self, newer: &SegmentName, segments: &[SegmentName]) -> io::Result<Option<Rotation>> {
+        let directory = &self.shelf.directory;
+        let segment = Segment::open(directory.as_fd(), newer.clone())?;
+        match self.record.failed() {
+            Some(failed) if saved_in(directory, segments, failed, newer) => {
+                Rotation::adopt_saved(segment, failed).map(Some)
+            }
+            _ if segment.length()? == 0 => Ok(Some(Rotation::adopt(segment))),
+            _ => Ok(None),
         }
     }
 }
