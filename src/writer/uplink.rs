@@ -277,18 +277,18 @@ impl Uplink {
 
     /// Takes the first `count` frames, which are committed, out of the pipe.
     pub fn consume(&mut self, count: usize, null: &File) -> io::Result<()> {
-        self.take(count, self.mark_after(count), null)
+        self.take(count, self.mark_after(count), null, "half-consume")
     }
 
     /// The same of frames that are refused.
     pub fn drop_refused(&mut self, count: usize, null: &File) -> io::Result<()> {
-        self.take(count, self.mark_refused(count), null)
+        self.take(count, self.mark_refused(count), null, "half-refuse")
     }
 
-    fn take(&mut self, count: usize, mark: Mark, null: &File) -> io::Result<()> {
+    fn take(&mut self, count: usize, mark: Mark, null: &File, point: &str) -> io::Result<()> {
         let frames: Vec<Frame> = self.frames.drain(..count).collect();
         let bytes = frames.iter().map(|frame| frame.header.frame_len()).sum();
-        if crash::strikes("half-consume") {
+        if crash::strikes(point) {
             pipe::consume(self.data.as_fd(), null, bytes / 2)?;
             crash::die();
         }
