@@ -1,4 +1,4 @@
-//! A full disk (a tmpfs of 2 MiB): nothing is echoed that is not stored, nothing is lost, and it goes on by itself.
+//! A full disk (a tmpfs of 1 MiB): nothing is echoed that is not stored, nothing is lost, and it goes on by itself.
 //!
 //! Mounting needs root; without it each test says that it is SKIPPED.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -15,7 +15,7 @@ use support::load::{Load, OnBreak, Shape};
 use support::small::Small;
 use support::{DEADLINE, came_true, processes, wait_until};
 
-const SIZE: usize = 2 << 20;
+const SIZE: u64 = 1 << 20;
 
 /// A daemon under load whose disk has just become full.
 fn full(echo: &str) -> Option<(Small, Daemon, Load)> {

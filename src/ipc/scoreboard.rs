@@ -35,7 +35,7 @@ pub enum Count {
     TimedOut,
     /// Times that accepting was paused for want of descriptors or by `limits.max-connections`.
     AcceptPauses,
-    /// Batches committed.
+    /// Batches committed, stored or refused.
     Batches,
     /// Syncs done.
     Syncs,

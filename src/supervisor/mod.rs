@@ -328,6 +328,7 @@ impl Supervisor {
             leaving: self.workers.len() - self.current_workers().count(),
             connections: self.ground.admission.total(),
             rate,
+            full: self.writer.as_ref().is_some_and(|writer| writer.scoreboard.get(Count::Full) > 0),
             degraded: serving < self.wanted_workers || self.writer.as_ref().is_none_or(|writer| !writer.ready),
         }
     }

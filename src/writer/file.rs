@@ -73,9 +73,6 @@ impl Writer {
                 if self.offset > before {
                     self.found_room();
                 }
-                if self.stalled.take().is_some() {
-                    notice!("storing again in {}", self.live.name.build());
-                }
                 Ok(true)
             }
             Err(Fault::Wait(error)) => {

@@ -90,7 +90,6 @@ impl Writer {
         if !self.refuse(|uplink| uplink.late().max(uplink.refusable()))? {
             return Ok(false);
         }
-        self.stalled = None;
         self.tell_refusing(code);
         Ok(true)
     }
@@ -117,6 +116,7 @@ impl Writer {
             records += uplink.records(count);
             uplink.drop_refused(count, &self.null)?;
         }
+        self.scoreboard.add(Count::Batches, 1);
         self.scoreboard.add(Count::Refused, records);
         self.room.refused += records;
         crash::point("refuse-consumed");
@@ -146,9 +146,13 @@ impl Writer {
         if self.room.full.take().is_some() {
             self.scoreboard.set(Count::Full, 0);
         }
-        if self.room.refusing.take() == Some(true) {
-            let refused = std::mem::take(&mut self.room.refused);
-            notice!("storing again in {}; {refused} messages were refused for want of room", self.live.name.build());
+        match (self.room.refusing.take(), self.stalled.take()) {
+            (Some(true), _) => {
+                let (name, refused) = (self.live.name.build(), std::mem::take(&mut self.room.refused));
+                notice!("storing again in {name}; {refused} messages were refused for want of room");
+            }
+            (_, Some(_)) => notice!("storing again in {}", self.live.name.build()),
+            _ => {}
         }
     }
 

@@ -1,47 +1,54 @@
-//! A small file system where the store will be (tmpfs), with a file in it that takes up half of the room.
+//! A small file system where the store will be (tmpfs), whose size the test changes as it runs.
 use super::home::Home;
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::statvfs;
 use std::fs;
 use std::path::PathBuf;
+
+/// More than any test stores.
+const ROOM: u64 = 1 << 30;
 
 /// Mounted until it is dropped.
 pub struct Small {
     store: PathBuf,
-    size: usize,
 }
 
 impl Small {
-    /// `None` without root, which mounting needs.
-    pub fn new(home: &Home, size: usize) -> Option<Self> {
+    /// With so many bytes. `None` without root, which mounting needs.
+    pub fn new(home: &Home, size: u64) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             super::skip("mounting a tmpfs needs root");
             return None;
         }
         let store = home.join("store");
         fs::create_dir_all(&store).unwrap();
-        let options = format!("size={size},mode=0750,uid=65534,gid=65534");
-        mount(Some("tmpfs"), &store, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).unwrap();
-        let small = Self { store, size };
-        small.take_room();
+        let small = Self { store };
+        small.mount(MsFlags::empty(), size).unwrap();
         Some(small)
     }
 
-    /// Begins with a dot: not a name of the store's, and nobody's business.
-    fn filler(&self) -> PathBuf {
-        self.store.join(".filler")
+    fn mount(&self, flags: MsFlags, size: u64) -> nix::Result<()> {
+        let options = format!("size={size},mode=0750,uid=65534,gid=65534");
+        mount(Some("tmpfs"), &self.store, Some("tmpfs"), flags, Some(options.as_str()))
     }
 
-    /// Takes up half of all the room, or what there is of it.
-    pub fn take_room(&self) {
-        match fs::write(self.filler(), vec![0; self.size / 2]) {
-            Err(error) if error.kind() != std::io::ErrorKind::StorageFull => panic!("{error}"),
-            _ => {}
-        }
-    }
-
-    /// Gives it back.
+    /// Makes room for whatever comes.
     pub fn give_room(&self) {
-        fs::remove_file(self.filler()).unwrap();
+        self.mount(MsFlags::MS_REMOUNT, ROOM).unwrap();
+    }
+
+    /// Leaves room for `more` bytes only.
+    pub fn leave_room(&self, more: u64) {
+        loop {
+            let found = statvfs(&self.store).unwrap();
+            let used = (found.blocks() - found.blocks_free()) * found.fragment_size();
+            match self.mount(MsFlags::MS_REMOUNT, used + more) {
+                // More was written since the look.
+                Err(Errno::EINVAL) => {}
+                result => return result.unwrap(),
+            }
+        }
     }
 }
 
