@@ -192,7 +192,7 @@ fn runs(lines: &[u8], is_record: impl Fn(&[u8]) -> bool) -> Vec<Run> {
 }
 
 /// A part of a file. Bytes that cannot be read, or are not there any more, read as zero: no record has such bytes, but a
-/// `raw` one.
+/// `raw` one. A record that begins right behind them is lost with them: it might be the rest of one.
 #[derive(Debug)]
 struct Span<D> {
     file: D,

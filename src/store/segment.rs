@@ -60,11 +60,6 @@ impl Segment {
         Ok(Arc::new(file))
     }
 
-    /// Opens the hidden file once more, as a description of its own.
-    pub fn hidden_second(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-        file::open_at(directory, HIDDEN, Access::ReadWrite, 0).map(Into::into)
-    }
-
     /// Makes the hidden file, whole and synced, the segment `name`, in one step; not durable yet.
     ///
     /// # Errors
@@ -75,7 +70,15 @@ impl Segment {
         if !is(&file::stat_at(directory, HIDDEN)?, identity) {
             return Err(io::Error::other(format!("{HIDDEN} is another file")));
         }
-        file::link_at(directory, HIDDEN, &name.build())?;
+        match file::link_at(directory, HIDDEN, &name.build()) {
+            // Repeated after a link that took place.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !is(&file::stat_at(directory, &name.build())?, identity) {
+                    return Err(error);
+                }
+            }
+            result => result?,
+        }
         let _ = file::unlink_at(directory, HIDDEN);
         Ok(Self { name, identity, file })
     }

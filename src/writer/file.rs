@@ -1,13 +1,12 @@
 //! Station 5/7, file: frames of all workers become one write at the live segment's end, and safe.
 //!
-//! The order is the promise: intent → write → (in `synced`: sync) → commit → consume → ack. Killed before the commit,
-//! the batch is written again, the same bytes at the same place; killed after it, it is not.
+//! The order of the steps is decided in `plan`; here they are done.
 use super::Writer;
 use super::batch::{self, Decision, file_bytes};
+use super::plan::{self, Farewell, Remedy, Step};
 use super::rescue::Closing;
 use super::rotation::Begun;
 use super::uplink::Uplink;
-use crate::config::Echo;
 use crate::ipc::commit::{Mark, State};
 use crate::ipc::control::ToSupervisor;
 use crate::ipc::scoreboard::Count;
@@ -31,13 +30,15 @@ const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// up open files, and a power cut can tear only so many.
 pub(super) const MOST_CLOSING: usize = 4;
 
-/// A batch whose intent is published.
+/// A batch under way.
 #[derive(Debug)]
 pub(super) struct Pending {
     /// Which uplinks take part, by index, in the order of the file; and with how many frames each.
     pub parts: Vec<(usize, usize)>,
     /// The state after it.
     pub next: State,
+    /// What is to be done next.
+    pub step: Step,
 }
 
 impl Writer {
@@ -63,7 +64,7 @@ impl Writer {
                     return Ok(true);
                 }
                 Decision::Store(_) if !self.is_untouched() => return Ok(true),
-                Decision::Store(counts) => self.intend(order.into_iter().zip(counts).collect()),
+                Decision::Store(counts) => self.prepare(order.into_iter().zip(counts).collect()),
             }
         }
         let before = self.offset;
@@ -114,60 +115,85 @@ impl Writer {
         );
     }
 
-    fn intend(&mut self, parts: Vec<(usize, usize)>) {
+    fn prepare(&mut self, parts: Vec<(usize, usize)>) {
         let bytes: u64 =
             parts.iter().flat_map(|&(index, count)| self.uplinks[index].headers().take(count)).map(file_bytes).sum();
         let marks = parts.iter().map(|&(index, count)| self.uplinks[index].mark_after(count)).collect();
         let (segment, offset) = (self.live.identity, self.offset + bytes);
         let next = State { segment, offset, good_to: self.good_to, marks, overhang: false };
-        self.record.intend(&next);
-        crash::point("after-intent");
-        self.uncommitted = true;
-        self.pending = Some(Pending { parts, next });
+        self.pending = Some(Pending { parts, next, step: Step::Intend });
     }
 
-    /// Carries out the published intent. May be repeated until it succeeds.
-    pub(super) fn attempt(&mut self) -> Result<(), Fault> {
-        let Some(pending) = &self.pending else { return Ok(()) };
-        let mut bodies = Vec::with_capacity(pending.parts.len());
-        for &(index, count) in &pending.parts {
+    /// Goes on with the batch under way, to its end or to a step that fails: that one is next again.
+    fn attempt(&mut self) -> Result<(), Fault> {
+        let Some(mut pending) = self.pending.take() else { return Ok(()) };
+        loop {
+            if let Err(fault) = self.carry_out(&pending) {
+                self.pending = Some(pending);
+                return Err(fault);
+            }
+            match pending.step.next(self.config.server.echo) {
+                Some(next) => pending.step = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn carry_out(&mut self, pending: &Pending) -> Result<(), Fault> {
+        match pending.step {
+            Step::Intend => {
+                self.record.intend(&pending.next);
+                crash::point("after-intent");
+            }
+            Step::Write => {
+                self.ask_for_room(pending.next.offset - self.offset).map_err(Fault::Wait)?;
+                self.uncommitted = true;
+                self.write(&pending.parts)?;
+                self.dirty = true;
+                crash::point("after-write");
+            }
+            Step::Sync => {
+                self.live.file.sync_data().map_err(Fault::Suspect)?;
+                (self.dirty, self.good_to) = (false, pending.next.offset);
+                self.scoreboard.add(Count::Syncs, 1);
+            }
+            Step::Commit => {
+                self.record.commit();
+                self.uncommitted = false;
+                crash::point("after-commit");
+                self.scoreboard.add(Count::Batches, 1);
+                self.scoreboard.add(Count::Bytes, pending.next.offset - self.offset);
+                self.offset = pending.next.offset;
+            }
+            Step::Consume => self.consume(&pending.parts).map_err(Fault::Internal)?,
+            Step::Acknowledge => {
+                crash::point("before-ack");
+                for &(index, _) in &pending.parts {
+                    self.uplinks[index].acknowledge().map_err(Fault::Internal)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, parts: &[(usize, usize)]) -> Result<(), Fault> {
+        let mut bodies = Vec::with_capacity(parts.len());
+        for &(index, count) in parts {
             bodies.push(self.uplinks[index].bodies(count).map_err(Fault::Internal)?);
         }
         let mut slices = Vec::with_capacity(bodies.iter().map(Vec::len).sum());
-        for (&(index, _), bodies) in pending.parts.iter().zip(&bodies) {
+        for (&(index, _), bodies) in parts.iter().zip(&bodies) {
             let uplink = &self.uplinks[index];
             slices.extend(bodies.iter().map(|body| IoSlice::new(uplink.bytes(body))));
         }
-        self.ask_for_room(pending.next.offset - self.offset).map_err(Fault::Wait)?;
-        write(&self.live.file, &mut slices, self.offset).map_err(Fault::of_write)?;
-        crash::point("after-write");
-        if self.config.server.echo == Echo::Synced {
-            self.live.file.sync_data().map_err(Fault::Suspect)?;
-            self.scoreboard.add(Count::Syncs, 1);
-            self.good_to = pending.next.offset;
-        } else {
-            self.dirty = true;
-        }
-        self.record.commit();
-        self.uncommitted = false;
-        crash::point("after-commit");
-        self.settle().map_err(Fault::Internal)
+        write(&self.live.file, &mut slices, self.offset).map_err(Fault::of_write)
     }
 
-    /// Behind the commit: takes the frames out of the pipes and sends the acks.
-    fn settle(&mut self) -> io::Result<()> {
-        let Some(pending) = self.pending.take() else { return Ok(()) };
-        self.scoreboard.add(Count::Batches, 1);
-        self.scoreboard.add(Count::Bytes, pending.next.offset - self.offset);
-        self.offset = pending.next.offset;
-        for &(index, count) in pending.parts.iter().filter(|(_, count)| *count > 0) {
+    fn consume(&mut self, parts: &[(usize, usize)]) -> io::Result<()> {
+        for &(index, count) in parts.iter().filter(|(_, count)| *count > 0) {
             let uplink = &mut self.uplinks[index];
             self.scoreboard.add(Count::Messages, uplink.records(count));
             uplink.consume(count, &self.null)?;
-        }
-        crash::point("before-ack");
-        for (index, _) in pending.parts {
-            self.uplinks[index].acknowledge()?;
         }
         Ok(())
     }
@@ -192,8 +218,8 @@ impl Writer {
     }
 
     /// Whether a rotation failed where the old segment may not be written any more.
-    fn is_past_swap(&self) -> bool {
-        self.rotation.as_ref().is_some_and(|rotation| !rotation.before_swap())
+    fn is_past_return(&self) -> bool {
+        self.rotation.as_ref().is_some_and(|rotation| !rotation.may_be_given_up())
     }
 
     fn may_rotate(&self, now: Instant) -> bool {
@@ -204,8 +230,8 @@ impl Writer {
     /// Whether the live segment must not be written any more: it failed, a batch was given up in its middle, or a
     /// rotation got as far as its swap.
     pub(super) fn must_move(&self) -> bool {
-        let tampered = self.record.is_tampered(self.live.identity.sequence);
-        self.leaving || self.room.overhang || tampered || self.record.failed().is_some() || self.is_past_swap()
+        let spoilt = self.room.overhang || self.record.is_tampered(self.live.identity.sequence);
+        self.leaving || spoilt || self.record.failed().is_some() || self.is_past_return()
     }
 
     /// Leaves the live segment for a new one. If it cannot, the old one goes on, unless it [must not](Self::must_move).
@@ -222,21 +248,30 @@ impl Writer {
             Progress::UnderWay => return true,
             Progress::Failed => return false,
         };
-        let uncommitted = std::mem::take(&mut self.uncommitted);
-        let cut = old.metadata().and_then(|old_now| match old_now.len() > kept && uncommitted && saves.is_none() {
-            true => old.set_len(kept),
-            false => Ok(()),
-        });
-        if let Err(error) = cut {
-            error!("cannot cut {name} at byte {kept}: {error}; what follows there is not part of the store");
+        let mut deed = Some(Farewell::FIRST);
+        while let Some(now) = deed {
+            match now {
+                Farewell::Cut => self.cut_uncommitted(&old, &name, kept),
+                Farewell::Forget => (self.pending, self.room.overhang) = (None, false),
+                Farewell::Publish => {
+                    self.publish();
+                    crash::point("rotate-published");
+                }
+                Farewell::Settle => self.settle_saved(saves),
+            }
+            deed = now.next();
         }
-        self.pending = None;
-        self.room.overhang = false;
-        self.publish();
-        crash::point("rotate-published");
-        self.settle_saved(saves);
         self.stalled = None;
         true
+    }
+
+    fn cut_uncommitted(&mut self, old: &File, name: &str, kept: u64) {
+        let length = old.metadata().map(|metadata| metadata.len());
+        let cut = length.map(|length| plan::cut(length, kept, self.uncommitted));
+        if let Err(error) = cut.and_then(|cut| cut.map_or(Ok(()), |at| old.set_len(at))) {
+            error!("cannot cut {name} at byte {kept}: {error}; what follows there is not part of the store");
+        }
+        self.uncommitted = false;
     }
 
     /// Runs the rotation under way, or a new one; on success the live segment is the new one.
@@ -327,10 +362,9 @@ pub(super) enum Fault {
 
 impl Fault {
     fn of_write(error: io::Error) -> Self {
-        use nix::libc::{EDQUOT, ENOMEM, ENOSPC, EROFS};
-        match error.raw_os_error() {
-            Some(ENOSPC | EDQUOT | EROFS | ENOMEM) => Self::Wait(error),
-            _ => Self::Suspect(error),
+        match plan::failed_write(error.raw_os_error()) {
+            Remedy::Wait => Self::Wait(error),
+            Remedy::Leave => Self::Suspect(error),
         }
     }
 }

@@ -1,16 +1,16 @@
 //! Opening the live segment: at the start of a run by what the directory holds, later by the commit record.
 //!
 //! Promise: nothing acknowledged is touched; the live segment is never cut while it is `current`.
+use super::plan;
 use super::rescue;
 use super::rotation::{Begun, Rotation, Shelf};
 use crate::config::Format;
 use crate::ipc::commit::{Found, State};
+use crate::store::clock;
 use crate::store::directory::{self, Era};
 use crate::store::names::{CURRENT, SegmentName};
-use crate::store::reader::LINE_LIMIT;
-use crate::store::recovery::{CleanEnd, Verdict, set_aside, verdict, whole_length};
+use crate::store::recovery::{CleanEnd, Torn, Verdict, repair, verdict};
 use crate::store::segment::{Identity, Segment};
-use crate::store::{clock, parse};
 use crate::sys::{AsFd, OwnedFd, crash, file};
 use std::io;
 use std::sync::Arc;
@@ -35,13 +35,10 @@ pub(super) struct Opened {
 /// Opens the live segment, as the commit record says or, without one, as the directory does. Also returns what of the
 /// record still counts: a batch that was pending for a file that is gone is decided on anew.
 pub(super) fn open(shelf: &mut Shelf, found: Found, era: Option<Era>, format: Format) -> io::Result<(Opened, Found)> {
-    let base = match &found {
-        Found::Nothing => return Ok((recover(shelf, era, format)?, found)),
-        Found::Settled(base) | Found::Pending { base, .. } => base.clone(),
-    };
-    match resume(shelf, &base) {
+    let Some(base) = plan::inheritance(&found) else { return Ok((recover(shelf, era, format)?, found)) };
+    match resume(shelf, base) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok((replace_lost(shelf, &base, &error)?, Found::Settled(base)))
+            Ok((replace_lost(shelf, base, &error)?, plan::without_segment(found)))
         }
         result => Ok((result?, found)),
     }
@@ -121,20 +118,14 @@ fn save_foreign_current(directory: &Arc<OwnedFd>, segments: &[SegmentName]) -> i
     file::rename_at(directory.as_fd(), CURRENT, &aside)
 }
 
-/// Whether a torn end was set aside. The format is what the store says, never what the bytes look like: in a `raw` store
-/// they are the clients'. Where it is unknown, and in `raw`, whatever ends with a newline counts as whole.
+/// Whether a torn end was set aside.
 fn set_torn_aside(directory: &Arc<OwnedFd>, name: &SegmentName, format: Option<Format>) -> io::Result<bool> {
-    let segment = Segment::open(directory.as_fd(), name.clone())?;
-    let is_record = |line: &[u8]| format.is_none_or(|format| parse::parse(format, line).is_ok());
-    let whole = whole_length(&segment.file, LINE_LIMIT as u64, is_record)?;
-    let moved = set_aside(directory.as_fd(), name, &segment.file, whole)?;
-    if moved > 0 {
-        let name = name.build();
-        warn!(
-            "unclean end: {moved} bytes after byte {whole} of {name} are no whole record; none of it was echoed as stored; moved to {name}.torn"
-        );
-    }
-    Ok(moved > 0)
+    let Some(Torn { whole, moved, aside }) = repair(directory.as_fd(), name, format)? else { return Ok(false) };
+    let name = name.build();
+    warn!(
+        "unclean end: {moved} bytes after byte {whole} of {name} are no whole record; moved to {aside}; unless power was cut, none of it was echoed as stored"
+    );
+    Ok(true)
 }
 
 /// A later writer: opens the segment that the commit record names.

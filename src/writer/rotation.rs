@@ -6,6 +6,7 @@
 //! Where acknowledged records have to be saved from segments that failed, the new segment begins with them: Create (a
 //! hidden file) → Fill (and sync) → Note (in the manifest) → Names → Link → Swap. The one step that counts is the link
 //! that gives the file its name: before it the records are where they were, after it they are in the new segment.
+use super::plan::Stage;
 use crate::config::Config;
 use crate::store::manifest;
 use crate::store::names::SegmentName;
@@ -76,28 +77,23 @@ impl Shelf {
 /// The end of a segment that failed, to be saved.
 pub type Source = rescue::Source<Arc<File>>;
 
-#[derive(Debug)]
-enum Stage {
-    Create,
-    /// Of a rescue: the file has no name yet.
-    Fill(Arc<File>),
-    Note(Arc<File>, OwnedFd),
-    Names(Segment),
-    Sync(Segment),
-    Link(Segment),
-    Swap(Segment),
-}
-
 /// A rotation under way.
 #[derive(Debug)]
 pub struct Rotation {
+    /// What is to be done next.
     stage: Stage,
+    /// Of a rescue: the file that has no name yet.
+    hidden: Option<Arc<File>>,
+    /// The new segment, once it is made.
+    new: Option<Segment>,
     second: Option<OwnedFd>,
     rescue: Option<Rescue<Arc<File>>>,
     /// The oldest failed segment that is saved with it.
     saves: Option<u64>,
     /// Bytes of the new segment that are saved records.
     filled: u64,
+    /// The start time in the name that was noted for them.
+    noted: i64,
 }
 
 /// A new live segment.
@@ -116,7 +112,16 @@ pub struct Begun {
 impl Rotation {
     /// A rotation that has done nothing yet.
     pub fn new() -> Self {
-        Self { stage: Stage::Create, second: None, rescue: None, saves: None, filled: 0 }
+        Self {
+            stage: Stage::Create,
+            hidden: None,
+            new: None,
+            second: None,
+            rescue: None,
+            saves: None,
+            filled: 0,
+            noted: 0,
+        }
     }
 
     /// One whose new segment begins with what has to be saved from these, the oldest first.
@@ -127,13 +132,13 @@ impl Rotation {
 
     /// Goes on with the new, empty segment that a killed writer left.
     pub fn adopt(segment: Segment) -> Self {
-        Self { stage: Stage::Sync(segment), ..Self::new() }
+        Self { stage: Stage::Sync, new: Some(segment), ..Self::new() }
     }
 
     /// Goes on with the new segment to which a killed writer has saved what was in `saves` and later.
     pub fn adopt_saved(segment: Segment, saves: u64) -> io::Result<Self> {
         let filled = segment.length()?;
-        Ok(Self { stage: Stage::Names(segment), saves: Some(saves), filled, ..Self::new() })
+        Ok(Self { saves: Some(saves), filled, ..Self::adopt(segment) })
     }
 
     /// The oldest failed segment that is saved with it.
@@ -141,96 +146,45 @@ impl Rotation {
         self.saves
     }
 
-    /// Whether the old segment may still be written: not once the swap may have happened, nor once its end counts as
-    /// being in the new one.
-    pub fn before_swap(&self) -> bool {
-        !matches!(self.stage, Stage::Swap(_)) && (self.saves.is_none() || self.is_unnamed())
+    /// What the copy has come to.
+    pub fn rescue(&self) -> Option<&Rescue<Arc<File>>> {
+        self.rescue.as_ref()
     }
 
-    fn is_unnamed(&self) -> bool {
-        matches!(self.stage, Stage::Create | Stage::Fill(_) | Stage::Note(..))
+    /// Whether the old segment may still be written, or another rotation take this one's place.
+    pub fn may_be_given_up(&self) -> bool {
+        self.stage.may_be_given_up(self.saves.is_some())
     }
 
-    /// Leaves no trace of it, so that another one can begin; false if it has gone too far.
+    /// Leaves no trace of it; false if it has gone too far.
     pub fn give_up(&mut self, shelf: &mut Shelf) -> bool {
-        match &self.stage {
-            _ if !self.before_swap() => return false,
-            Stage::Names(segment) | Stage::Sync(segment) | Stage::Link(segment) | Stage::Swap(segment) => {
-                shelf.discard(segment);
-            }
-            Stage::Create | Stage::Fill(_) | Stage::Note(..) => {}
+        let may = self.may_be_given_up();
+        if may && let Some(segment) = self.new.take() {
+            shelf.discard(&segment);
         }
-        self.stage = Stage::Create;
-        true
+        may
     }
 
     /// Goes through the stages. `None`: there is more to do, a lot was copied. On an error the rotation stays at the
-    /// stage that failed, or before it, and running it again goes on there.
+    /// stage that failed, or goes back to the beginning, and running it again goes on there.
     pub fn run(&mut self, shelf: &mut Shelf, now: i64) -> io::Result<Option<Begun>> {
-        let directory = Arc::clone(&shelf.directory);
         loop {
-            self.stage = match std::mem::replace(&mut self.stage, Stage::Create) {
-                Stage::Create if self.rescue.is_some() => self.begin_filling(shelf)?,
-                Stage::Create => {
-                    let segment = shelf.create(now)?;
-                    crash::point("rotate-created");
-                    Stage::Sync(segment)
+            match self.carry_out(shelf, now) {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(error) => {
+                    self.retreat(shelf);
+                    return Err(error);
                 }
-                Stage::Fill(file) => match self.fill(&file, directory.as_fd())? {
-                    Some(second) => Stage::Note(file, second),
-                    None => {
-                        self.stage = Stage::Fill(file);
-                        return Ok(None);
-                    }
-                },
-                Stage::Note(file, second) => match self.note_and_name(&file, shelf, now) {
-                    Err(error) => return self.stay(Stage::Note(file, second), error),
-                    Ok(segment) => {
-                        self.second = Some(second);
-                        Stage::Names(segment)
-                    }
-                },
-                Stage::Names(segment) => {
-                    if let Err(error) = sync_names(&directory) {
-                        return self.stay(Stage::Names(segment), error);
-                    }
-                    crash::point("rescue-named");
-                    Stage::Link(segment)
-                }
-                Stage::Sync(segment) => {
-                    let synced = segment.sync_new(directory.as_fd());
-                    match synced.and_then(|()| segment.second_description(directory.as_fd())) {
-                        Ok(second) => self.second = Some(second),
-                        Err(error) => {
-                            // A second sync of the same file would say that all is well, whatever is lost.
-                            shelf.discard(&segment);
-                            return self.stay(Stage::Create, error);
-                        }
-                    }
-                    crash::point("rotate-synced");
-                    Stage::Link(segment)
-                }
-                Stage::Link(segment) => {
-                    if let Err(error) = segment.link(directory.as_fd()) {
-                        return self.stay(Stage::Link(segment), error);
-                    }
-                    crash::point("rotate-linked");
-                    Stage::Swap(segment)
-                }
-                Stage::Swap(segment) => return self.swap(segment, directory.as_fd()).map(Some),
-            };
+            }
+            match self.stage.next(self.saves.is_some()) {
+                Some(next) => self.stage = next,
+                None => break,
+            }
         }
-    }
-
-    fn swap(&mut self, segment: Segment, directory: BorrowedFd<'_>) -> io::Result<Begun> {
-        if let Err(error) = segment.swap(directory) {
-            return self.stay(Stage::Swap(segment), error);
-        }
-        crash::point("rotate-swapped");
-        match self.second.take().map_or_else(|| segment.second_description(directory), Ok) {
-            Err(error) => self.stay(Stage::Swap(segment), error),
-            Ok(second) => Ok(Begun { segment, filled: self.filled, second, saves: self.saves }),
-        }
+        let segment = self.new.take().ok_or_else(nothing_made)?;
+        let second = self.second.take().map_or_else(|| segment.second_description(shelf.directory.as_fd()), Ok)?;
+        Ok(Some(Begun { segment, filled: self.filled, second, saves: self.saves }))
     }
 
     /// Runs it to its end.
@@ -242,60 +196,104 @@ impl Rotation {
         }
     }
 
-    fn begin_filling(&mut self, shelf: &Shelf) -> io::Result<Stage> {
-        if let Some(rescue) = &mut self.rescue {
-            rescue.rewind();
+    /// Does the stage at hand; false if that needs another turn.
+    fn carry_out(&mut self, shelf: &mut Shelf, now: i64) -> io::Result<bool> {
+        let directory = Arc::clone(&shelf.directory);
+        match (self.stage, &self.new) {
+            (Stage::Create, _) => match &mut self.rescue {
+                Some(rescue) => {
+                    rescue.rewind();
+                    self.hidden = Some(Segment::hidden(directory.as_fd(), shelf.mode)?);
+                    crash::point("rescue-created");
+                }
+                None => {
+                    self.new = Some(shelf.create(now)?);
+                    crash::point("rotate-created");
+                }
+            },
+            (Stage::Fill, _) => return self.fill(directory.as_fd()),
+            (Stage::Note, _) => self.note(shelf, now)?,
+            (Stage::Name, _) => {
+                let hidden = self.hidden.clone().ok_or_else(nothing_made)?;
+                let name =
+                    SegmentName { prefix: shelf.prefix.clone(), sequence: shelf.last_sequence, start: self.noted };
+                self.new = Some(Segment::named(directory.as_fd(), name, hidden)?);
+                crash::point("rescue-named");
+            }
+            (Stage::Sync, Some(segment)) => {
+                // What was saved is synced already, and only the name is new.
+                if self.saves.is_some() {
+                    sync_names(&directory)?
+                } else {
+                    segment.sync_new(directory.as_fd())?
+                }
+                self.second = Some(segment.second_description(directory.as_fd())?);
+                crash::point("rotate-synced");
+            }
+            (Stage::Link, Some(segment)) => {
+                segment.link(directory.as_fd())?;
+                crash::point("rotate-linked");
+            }
+            (Stage::Swap, Some(segment)) => {
+                segment.swap(directory.as_fd())?;
+                crash::point("rotate-swapped");
+            }
+            (_, None) => return Err(nothing_made()),
         }
-        let file = Segment::hidden(shelf.directory.as_fd(), shelf.mode)?;
-        crash::point("rescue-created");
-        Ok(Stage::Fill(file))
+        Ok(true)
     }
 
-    /// Copies some more; once all is copied and synced, returns the new file's second description. After an error the
-    /// copy begins anew, in another file.
-    fn fill(&mut self, file: &Arc<File>, directory: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
-        let Some(rescue) = &mut self.rescue else { return Err(io::Error::other("nothing to save")) };
+    /// Copies some more; true once all is copied and synced.
+    fn fill(&mut self, directory: BorrowedFd<'_>) -> io::Result<bool> {
+        let (Some(rescue), Some(file)) = (&mut self.rescue, &self.hidden) else { return Err(nothing_made()) };
         for _ in 0..PIECES_A_TURN {
             if rescue.step(file)? {
                 self.filled = rescue.written();
-                let second = Segment::hidden_second(directory)?;
                 file.sync_all()?;
                 rescue.keep_lost(directory)?;
                 crash::point("rescue-filled");
-                return Ok(Some(second));
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
-    /// Notes where the saved records will be, then makes that so: the name is what counts.
-    fn note_and_name(&self, file: &Arc<File>, shelf: &mut Shelf, now: i64) -> io::Result<Segment> {
-        let directory = Arc::clone(&shelf.directory);
+    /// Notes where the saved records will be found; a name that is there already would count as them.
+    fn note(&mut self, shelf: &mut Shelf, now: i64) -> io::Result<()> {
+        let Some(rescue) = &self.rescue else { return Err(nothing_made()) };
         loop {
-            let name = SegmentName { prefix: shelf.prefix.clone(), sequence: shelf.last_sequence + 1, start: now };
-            // A name that is there already would count as the saved records.
-            if manifest::exists(&*directory, &name.build()) {
-                shelf.last_sequence += 1;
+            shelf.last_sequence += 1;
+            let name = SegmentName { prefix: shelf.prefix.clone(), sequence: shelf.last_sequence, start: now };
+            if manifest::exists(&*shelf.directory, &name.build()) {
                 continue;
             }
-            let notes = self.rescue.as_ref().map_or_else(Vec::new, |rescue| rescue.notes(&name));
-            manifest::append(directory.as_fd(), &notes)?;
+            if let Err(error) = manifest::append(shelf.directory.as_fd(), &rescue.notes(&name)) {
+                shelf.last_sequence -= 1;
+                return Err(error);
+            }
+            self.noted = now;
             crash::point("rescue-noted");
-            let segment = Segment::named(directory.as_fd(), name, Arc::clone(file))?;
-            shelf.last_sequence += 1;
-            return Ok(segment);
+            return Ok(());
         }
     }
 
-    /// What the copy has come to.
-    pub fn rescue(&self) -> Option<&Rescue<Arc<File>>> {
-        self.rescue.as_ref()
+    /// After an error: a file of which a sync may have failed is not used again. A second sync would say that all is
+    /// well, whatever is lost.
+    fn retreat(&mut self, shelf: &mut Shelf) {
+        let begins_anew = match self.stage {
+            Stage::Sync => self.saves.is_none(),
+            Stage::Fill => true,
+            _ => false,
+        };
+        if begins_anew {
+            self.new.take().iter().for_each(|segment| shelf.discard(segment));
+            self.stage = Stage::Create;
+        }
     }
+}
 
-    fn stay<T>(&mut self, stage: Stage, error: io::Error) -> io::Result<T> {
-        self.stage = stage;
-        Err(error)
-    }
+fn nothing_made() -> io::Error {
+    io::Error::other("a rotation without a new segment")
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! A writer's beginning: the first of a run examines the directory, every later one goes on from the commit record.
 use super::file::Pending;
+use super::plan::{self, Inherited, Newer, Rebirth, Step};
 use super::refuse::Room;
 use super::rescue::{Closing, cut_moved, moved_to, saved_in};
 use super::rotation::{Rotation, Shelf};
 use super::syncer::{Job, Outcome, Syncer};
 use super::uplink::Uplink;
 use super::{Writer, opening};
-use crate::config::Echo;
 use crate::exit::Fatal;
 use crate::ipc::commit::{CommitRecord, Found, Mark, State};
 use crate::ipc::control::ToSupervisor;
@@ -21,7 +21,6 @@ use crate::sys::poll::{Interest, Poller};
 use crate::sys::signals::{Signals, ignore, reset};
 use crate::sys::{AsFd, OwnedFd, pipe};
 use nix::sys::signal::Signal;
-use std::cmp::Ordering;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -47,10 +46,7 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     writer.clear_settled(&segments);
     writer.inherit(kept, &segments, matches!(found, Found::Pending { .. }));
     drain_private(&writer).map_err(system)?;
-    let marks = match &found {
-        Found::Nothing => State::default(),
-        Found::Settled(base) | Found::Pending { base, .. } => base.clone(),
-    };
+    let marks = plan::inheritance(&found).cloned().unwrap_or_default();
     // A predecessor gave up a batch in its middle and was killed before it had left the segment.
     writer.room.overhang = marks.overhang && marks.segment == writer.live.identity;
     writer.uncommitted = writer.room.overhang;
@@ -122,42 +118,33 @@ fn drain_private(writer: &Writer) -> io::Result<()> {
 }
 
 impl Writer {
-    /// Syncs what a dead writer may have left unsynced, by descriptions that it never used: they tell of the errors too
-    /// that only it was told.
-    ///
-    /// `synced` mode and a batch to repeat: the answer is waited for, since a file that failed must not get the batch.
+    /// Syncs what a dead writer may have left unsynced, by descriptions that it never used.
     fn inherit(&mut self, kept: Vec<(u64, OwnedFd)>, segments: &[SegmentName], pending: bool) {
         let (live, failed) = (self.live.identity.sequence, self.record.failed());
         for (sequence, file) in kept {
-            match sequence.cmp(&live) {
-                Ordering::Less => self.inherit_closed(sequence, File::from(file), segments),
-                // Never synced again.
-                Ordering::Equal if failed.is_some() => {}
-                Ordering::Equal if pending && self.config.server.echo == Echo::Synced => {
+            match plan::inherited(sequence, live, failed, pending, self.config.server.echo) {
+                Inherited::SyncFirst => {
                     let result = File::from(file).sync_data();
                     self.judge(&Outcome::of_live(sequence, self.offset, result));
                 }
-                Ordering::Equal => self.syncer.submit(Job::Inherited { sequence, upto: self.offset, file }),
-                // Of a rotation that was not published; it is adopted, and then opened anew.
-                Ordering::Greater => {}
+                Inherited::SyncAside => self.syncer.submit(Job::Inherited { sequence, upto: self.offset, file }),
+                Inherited::Close => self.inherit_closed(sequence, File::from(file), segments, true),
+                Inherited::Keep => self.inherit_closed(sequence, File::from(file), segments, false),
+                Inherited::Drop => {}
             }
         }
     }
 
     /// A segment that a predecessor closed and that no sync is known to have covered; one that failed waits for being
     /// saved, and one whose end was saved is done with.
-    fn inherit_closed(&mut self, sequence: u64, file: File, segments: &[SegmentName]) {
+    fn inherit_closed(&mut self, sequence: u64, file: File, segments: &[SegmentName], sync: bool) {
         let name = segments.iter().find(|name| name.sequence == sequence);
         let name = name.filter(|name| moved_to(&self.shelf.directory, name).is_none());
         let (Some(name), Ok(metadata)) = (name, file.metadata()) else {
             return self.channel.send(ToSupervisor::Settled(sequence));
         };
         let closing = Closing { name: name.clone(), file: Arc::new(file), good_to: 0, end: metadata.len() };
-        if self.record.failed().is_some_and(|failed| failed <= sequence) {
-            self.closing.push(closing);
-        } else {
-            self.close(closing);
-        }
+        if sync { self.close(closing) } else { self.closing.push(closing) }
     }
 
     /// Takes a link into service.
@@ -185,49 +172,36 @@ impl Writer {
         let frames: usize = parts.iter().map(|part| part.1).sum();
         notice!("repeating a batch of {frames} frames that the last writer did not commit");
         self.uncommitted = true;
-        self.pending = Some(Pending { parts, next });
+        self.pending = Some(Pending { parts, next, step: Step::Write });
         self.store_some(Instant::now())?;
         Ok(())
     }
 
-    /// Finishes what a predecessor was killed in: a rotation, which left a segment newer than the committed one, or a
-    /// batch. An intent that names another segment than the commit is a rotation's, and is made anew with it.
+    /// Finishes what a predecessor was killed in: a rotation or a batch.
     fn go_on(&mut self, found: Found, segments: &[SegmentName]) -> io::Result<()> {
-        let live = self.live.identity;
-        let pending = match found {
-            Found::Pending { base, next } if base.segment == next.segment => Some(next),
-            _ => None,
-        };
-        let newer = segments.iter().rev().find(|name| name.sequence > live.sequence);
-        if let Some(rotation) = newer.map(|newer| self.unfinished(newer, segments)).transpose()?.flatten() {
-            if pending.is_some() {
-                // The predecessor was leaving this segment in the middle of a batch: so do we, whatever it takes.
-                (self.leaving, self.uncommitted) = (true, true);
+        let (directory, live) = (Arc::clone(&self.shelf.directory), self.live.identity.sequence);
+        let name = segments.last().filter(|name| name.sequence > live);
+        let newest = name.map(|name| Segment::open(directory.as_fd(), name.clone())).transpose()?;
+        let failed = self.record.failed();
+        let saved = newest
+            .as_ref()
+            .zip(failed)
+            .is_some_and(|(newest, failed)| saved_in(&directory, segments, failed, &newest.name));
+        let newer =
+            newest.as_ref().map(|newest| Ok::<_, io::Error>(Newer { length: newest.length()?, saved })).transpose()?;
+        match (plan::rebirth(found, self.must_move(), newer), newest) {
+            (Rebirth::Adopt { mid_batch }, Some(segment)) => {
+                (self.leaving, self.uncommitted) = (mid_batch, mid_batch);
+                self.rotation = Some(match failed.filter(|_| saved) {
+                    Some(failed) => Rotation::adopt_saved(segment, failed)?,
+                    None => Rotation::adopt(segment),
+                });
+                self.move_on(Instant::now());
             }
-            self.rotation = Some(rotation);
-            self.move_on(Instant::now());
-            return Ok(());
+            (Rebirth::Replay(next), _) => self.replay(next)?,
+            (Rebirth::Leave, _) => self.uncommitted = true,
+            (Rebirth::Decide | Rebirth::Adopt { .. }, _) => {}
         }
-        match pending {
-            Some(next) if !self.must_move() => self.replay(next),
-            Some(_) => {
-                self.uncommitted = true;
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The rotation that a predecessor was killed in, if `newer` is its new segment.
-    fn unfinished(&self, newer: &SegmentName, segments: &[SegmentName]) -> io::Result<Option<Rotation>> {
-        let directory = &self.shelf.directory;
-        let segment = Segment::open(directory.as_fd(), newer.clone())?;
-        match self.record.failed() {
-            Some(failed) if saved_in(directory, segments, failed, newer) => {
-                Rotation::adopt_saved(segment, failed).map(Some)
-            }
-            _ if segment.length()? == 0 => Ok(Some(Rotation::adopt(segment))),
-            _ => Ok(None),
-        }
+        Ok(())
     }
 }
