@@ -12,6 +12,7 @@ mod model;
 mod opening;
 mod place;
 mod plan;
+mod refuse;
 mod rescue;
 mod rotation;
 mod startup;
@@ -35,6 +36,7 @@ use crate::sys::AsFd;
 use crate::sys::poll::{Event, Poller};
 use crate::sys::signals::Signals;
 use file::Pending;
+use refuse::Room;
 use rescue::Closing;
 use rotation::{Rotation, Shelf};
 use std::fs::File;
@@ -111,6 +113,7 @@ struct Writer {
     failures: u32,
     /// Bytes behind `offset` may be of a batch that was not committed.
     uncommitted: bool,
+    room: Room,
     /// The live segment is not written any more.
     leaving: bool,
     rotations_told: Limiter,
@@ -199,13 +202,17 @@ impl Writer {
             match self.channel.receive()? {
                 Received::Nothing => return Ok(None),
                 Received::Message(ToWriter::Attach(link)) => {
-                    let mark = Mark { id: link.terms.id, through: 0, staged: 0 };
+                    let mark = Mark { id: link.terms.id, ..Mark::default() };
                     self.attach(link, mark)?;
                 }
                 Received::Message(ToWriter::Rotate) => self.rotate_requested = true,
                 Received::Message(ToWriter::Retire) => return Ok(Some(Leave::Retired)),
-                Received::Message(ToWriter::Finish) => self.finishing = true,
                 Received::Message(ToWriter::Remind) => self.remind(),
+                Received::Message(ToWriter::Stop) => self.stop_waiting(),
+                Received::Message(ToWriter::Finish) => {
+                    self.finishing = true;
+                    self.stop_waiting();
+                }
                 Received::End => {
                     self.poller.remove(self.channel.as_fd())?;
                     self.orphaned();
@@ -286,7 +293,7 @@ impl Writer {
                 self.publish();
             }
         }
-        let done = self.finishing && self.uplinks.is_empty() && self.pending.is_none();
+        let done = self.finishing && self.uplinks.is_empty() && self.pending.is_none() && !self.has_to_cut();
         Ok(done.then_some(Leave::Finished))
     }
 
@@ -360,6 +367,7 @@ impl Writer {
 
     /// The last to leave: saves what failed, syncs, notes the clean end.
     fn finish(mut self) -> u8 {
+        self.tell_refused();
         let mut outcomes = self.syncer.finish();
         if outcomes.iter().all(|outcome| outcome.result.is_ok()) && self.record.failed().is_none() {
             let sequence = self.live.identity.sequence;
@@ -377,6 +385,10 @@ impl Writer {
         let noted =
             CleanEnd::write(self.shelf.directory.as_fd(), &self.live.name, self.offset, self.config.store.format);
         if let Err(error) = noted {
+            if refuse::is_full(&error) {
+                warn!("cannot note the clean end of {name}: {error}; the next start will look for torn records");
+                return exit::OK;
+            }
             error!("cannot note the clean end of {name}: {error}; the next start will look for torn records");
             return exit::FAILED;
         }

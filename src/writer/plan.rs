@@ -243,7 +243,8 @@ pub fn after_batch<'a, H>(segment: Identity, offset: u64, good_to: u64, parts: i
 where
     H: Iterator<Item = &'a Header>,
 {
-    let mut next = State { segment, offset, good_to, marks: Vec::with_capacity(parts.size_hint().0) };
+    let marks = Vec::with_capacity(parts.size_hint().0);
+    let mut next = State { segment, offset, good_to, marks, overhang: false };
     for (mark, headers) in parts {
         let mut last = None;
         for header in headers {
@@ -255,14 +256,29 @@ where
     next
 }
 
-/// Where a link stands after frames, of which `last` is the last.
+/// Where a link stands after frames that were stored, of which `last` is the last.
 pub fn mark_after(mark: Mark, last: Option<&Header>) -> Mark {
     let Some(header) = last else { return mark };
     let staged = match header.kind {
         Kind::Fragment => u64::from(header.offset) + u64::from(header.length),
         _ => 0,
     };
-    Mark { through: header.sequence, staged, ..mark }
+    Mark { through: header.sequence, staged, refused_from: 0, ..mark }
+}
+
+/// Where a link stands after frames that were refused, from the `first` to the `last`. What was staged of their record is
+/// void.
+pub fn mark_refused(mark: Mark, first: Option<&Header>, last: Option<&Header>) -> Mark {
+    let (Some(first), Some(last)) = (first, last) else { return mark };
+    let refused_from = if mark.refused_from > 0 { mark.refused_from } else { first.sequence };
+    Mark { through: last.sequence, staged: 0, refused_from, ..mark }
+}
+
+/// How many of these frames were made before the worker learned of the last refusal: they may hold the next messages of
+/// connections that were refused, and are refused too, room or not.
+pub fn late<'a>(mark: Mark, mut frames: impl ExactSizeIterator<Item = &'a Header>) -> usize {
+    let count = frames.len();
+    if mark.refused_from == 0 { 0 } else { frames.position(|header| header.fresh).unwrap_or(count) }
 }
 
 /// How many of the `at_hand` frames behind `mark` come to frame `through`, if they are all there.
@@ -289,8 +305,8 @@ mod tests {
     use nix::libc::{EIO, ENOSPC, EROFS};
 
     fn state(sequence: u64, offset: u64) -> State {
-        let marks = vec![Mark { id: 7, through: offset, staged: 0 }];
-        State { segment: Identity { sequence, ..Identity::default() }, offset, good_to: 0, marks }
+        let marks = vec![Mark { id: 7, through: offset, ..Mark::default() }];
+        State { segment: Identity { sequence, ..Identity::default() }, offset, good_to: 0, marks, overhang: false }
     }
 
     fn in_a_batch() -> Found {
@@ -392,8 +408,9 @@ mod tests {
 
     #[test]
     fn a_mark_moves_with_the_frames() {
-        let mark = Mark { id: 7, through: 4, staged: 9 };
-        let frame = |kind, offset| Header { sequence: 6, length: 5, records: 1, kind, offset };
+        let mark = Mark { id: 7, through: 4, staged: 9, refused_from: 0 };
+        let frame =
+            |kind, offset| Header { sequence: 6, length: 5, records: 1, kind, offset, fresh: false, promised: false };
         assert_eq!(mark_after(mark, None), mark);
         assert_eq!(mark_after(mark, Some(&frame(Kind::Records, 0))), Mark { through: 6, staged: 0, ..mark });
         assert_eq!(mark_after(mark, Some(&frame(Kind::Fragment, 9))), Mark { through: 6, staged: 14, ..mark });
@@ -409,8 +426,29 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_a_refused_frame_is_refused_up_to_a_fresh_one() {
+        let frame = |sequence, fresh| {
+            let kind = Kind::Records;
+            Header { sequence, length: 5, records: 1, kind, offset: 0, fresh, promised: false }
+        };
+        let frames = [frame(5, false), frame(6, false), frame(7, true), frame(8, false)];
+        let storing = Mark { id: 7, through: 4, staged: 9, refused_from: 0 };
+        assert_eq!(late(storing, frames.iter()), 0);
+        assert_eq!(mark_refused(storing, None, None), storing);
+        let refusing = mark_refused(storing, frames.first(), frames.get(1));
+        assert_eq!(refusing, Mark { id: 7, through: 6, staged: 0, refused_from: 5 });
+        assert_eq!(late(refusing, frames.iter()), 2);
+        assert_eq!(late(refusing, frames[..2].iter()), 2);
+        assert_eq!(late(refusing, frames[2..].iter()), 0);
+        // Still full: the refusal goes on from where it began.
+        let again = mark_refused(refusing, frames.get(2), frames.get(3));
+        assert_eq!(again, Mark { through: 8, ..refusing });
+        assert_eq!(mark_after(refusing, frames.get(2)), Mark { through: 7, refused_from: 0, ..refusing });
+    }
+
+    #[test]
     fn a_newborn_repeats_the_last_ack() {
-        let mark = Mark { id: 7, through: 4, staged: 0 };
+        let mark = Mark { id: 7, through: 4, ..Mark::default() };
         assert_eq!(ack_due(mark, None), Some(4));
         assert_eq!(ack_due(mark, Some(3)), Some(4));
         assert_eq!(ack_due(mark, Some(4)), None);

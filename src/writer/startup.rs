@@ -2,6 +2,7 @@
 use super::file::Pending;
 use super::place::is_deleted;
 use super::plan::{self, Inherited, Newer, Rebirth, Step};
+use super::refuse::Room;
 use super::rescue::{Closing, cut_moved, moved_to, saved_in};
 use super::rotation::{Rotation, Shelf};
 use super::syncer::{Job, Outcome, Syncer};
@@ -51,6 +52,9 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     writer.find_failed(&segments);
     drain_private(&writer).map_err(system)?;
     let marks = plan::inheritance(&found).cloned().unwrap_or_default();
+    // A predecessor gave up a batch in its middle and was killed before it had left the segment.
+    writer.room.overhang = marks.overhang && marks.segment == writer.live.identity;
+    writer.uncommitted = writer.room.overhang;
     for link in links {
         let mark = marks.mark(link.terms.id);
         writer.attach(link, mark).map_err(system)?;
@@ -85,6 +89,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         stalled: None,
         failures: 0,
         uncommitted: false,
+        room: Room::new(Instant::now()),
         leaving: false,
         rotations_told: Limiter::new(),
         rotation: None,
