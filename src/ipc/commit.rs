@@ -14,12 +14,13 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// Version of this layout: an upgraded daemon may find the memory of the one before.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 const VERSION_AT: usize = 0;
 const INTENT_AT: usize = 1;
 const COMMIT_AT: usize = 2;
-const SUSPECT_AT: usize = 3;
+const FAILED_AT: usize = 3;
+const TAMPERED_AT: usize = 4;
 const SLOTS_AT: usize = 8;
 const MARKS_AT: usize = 8;
 const MARK: usize = 3;
@@ -45,6 +46,8 @@ pub struct State {
     pub segment: Identity,
     /// Its bytes that are whole, committed records.
     pub offset: u64,
+    /// Of these, what a successful sync is known to have covered.
+    pub good_to: u64,
     /// Every link that is not yet at its end; of an intent, in the order of its frames in the file.
     pub marks: Vec<Mark>,
 }
@@ -125,20 +128,37 @@ impl CommitRecord {
         self.0.words()[COMMIT_AT].store(intent, Release);
     }
 
-    /// Notes, before anything follows from it, that a write or sync of segment `sequence` failed.
-    pub fn set_suspect(&self, sequence: u64) {
-        self.0.words()[SUSPECT_AT].store(sequence, Release);
+    /// Notes, before anything follows from it, that a write or sync of segment `sequence` failed: no writer may write or
+    /// sync it again. Of several, the oldest counts: what follows it is saved with it.
+    pub fn set_failed(&self, sequence: u64) {
+        let oldest = self.failed().map_or(sequence, |known| known.min(sequence));
+        self.0.words()[FAILED_AT].store(oldest, Release);
     }
 
-    /// Whether that was noted of segment `sequence`: no writer may write or sync it again.
-    pub fn is_suspect(&self, sequence: u64) -> bool {
-        self.0.words()[SUSPECT_AT].load(Acquire) == sequence
+    /// The oldest segment that failed and is not saved.
+    pub fn failed(&self) -> Option<u64> {
+        Some(self.0.words()[FAILED_AT].load(Acquire)).filter(|&sequence| sequence > 0)
+    }
+
+    /// Notes that everything that failed is saved.
+    pub fn clear_failed(&self) {
+        self.0.words()[FAILED_AT].store(0, Release);
+    }
+
+    /// Notes that others have changed segment `sequence`: no writer may write it again.
+    pub fn set_tampered(&self, sequence: u64) {
+        self.0.words()[TAMPERED_AT].store(sequence, Release);
+    }
+
+    /// Whether that was noted of segment `sequence`.
+    pub fn is_tampered(&self, sequence: u64) -> bool {
+        self.0.words()[TAMPERED_AT].load(Acquire) == sequence
     }
 
     /// Makes it as new.
     #[cfg(test)]
     pub(crate) fn reset(&self) {
-        for at in [INTENT_AT, COMMIT_AT, SUSPECT_AT] {
+        for at in [INTENT_AT, COMMIT_AT, FAILED_AT, TAMPERED_AT] {
             self.0.words()[at].store(0, Release);
         }
     }
@@ -151,7 +171,8 @@ impl CommitRecord {
     fn store(&self, word: u64, state: &State) {
         let slot = self.slot(word);
         let Identity { sequence, start, device, inode } = state.segment;
-        let head = [sequence, start.cast_unsigned(), device, inode, state.offset, state.marks.len() as u64];
+        let count = state.marks.len() as u64;
+        let head = [sequence, start.cast_unsigned(), device, inode, state.offset, count, state.good_to];
         for (word, value) in slot.iter().zip(head) {
             word.store(value, Relaxed);
         }
@@ -168,7 +189,8 @@ impl CommitRecord {
         let segment = Identity { sequence: word(0), start: word(1).cast_signed(), device: word(2), inode: word(3) };
         let count = usize::try_from(word(5)).unwrap_or(0).min(MAX_LINKS);
         let mark = |at: usize| Mark { id: word(at), through: word(at + 1), staged: word(at + 2) };
-        State { segment, offset: word(4), marks: (0..count).map(|index| mark(MARKS_AT + MARK * index)).collect() }
+        let marks = (0..count).map(|index| mark(MARKS_AT + MARK * index)).collect();
+        State { segment, offset: word(4), good_to: word(6), marks }
     }
 }
 
@@ -180,7 +202,20 @@ mod tests {
     fn state(offset: u64) -> State {
         let segment = Identity { sequence: 3, start: -5, device: 1, inode: 2 };
         let marks = (0..offset % 7).map(|id| Mark { id, through: offset * 10, staged: offset }).collect();
-        State { segment, offset, marks }
+        State { segment, offset, good_to: offset / 2, marks }
+    }
+
+    #[test]
+    fn of_several_failures_the_oldest_counts() {
+        let memory = CommitRecord::memory().unwrap();
+        let record = CommitRecord::map(memory.as_fd()).unwrap();
+        assert_eq!(record.failed(), None);
+        for (sequence, oldest) in [(7, 7), (9, 7), (5, 5), (6, 5)] {
+            record.set_failed(sequence);
+            assert_eq!(record.failed(), Some(oldest));
+        }
+        record.clear_failed();
+        assert_eq!(record.failed(), None);
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub enum Count {
     TornFrames,
     /// Torn records set aside at start.
     TornRecords,
+    /// Records saved from segments that failed.
+    Rescued,
+    /// Acknowledged bytes that could not be read back from them.
+    LostBytes,
     /// Number of words.
     End,
 }

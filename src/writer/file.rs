@@ -4,14 +4,14 @@
 use super::Writer;
 use super::batch::{self, Decision};
 use super::plan::{self, Farewell, Remedy, Step};
-use super::rotation::Rotation;
-use super::syncer::Job;
+use super::rescue::Closing;
+use super::rotation::Begun;
 use crate::ipc::commit::{Mark, State};
 use crate::ipc::control::ToSupervisor;
 use crate::ipc::scoreboard::Count;
 use crate::store::clock;
 use crate::store::segment::Segment;
-use crate::sys::{OwnedFd, crash, file};
+use crate::sys::{crash, file};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Writer {
             let offers = order.iter().map(|&index| self.uplinks[index].headers());
             match batch::decide(offers, self.offset, limit) {
                 Decision::Wait => return Ok(false),
-                Decision::Rotate if self.closing >= MOST_CLOSING => return Ok(false),
+                Decision::Rotate if self.closing.len() >= MOST_CLOSING => return Ok(false),
                 Decision::Rotate => {
                     self.move_on(now);
                     return Ok(true);
@@ -91,7 +91,8 @@ impl Writer {
     /// The live segment has failed: it is never written or synced again.
     fn condemn(&mut self, error: &io::Error, now: Instant) {
         self.scoreboard.add(Count::Faults, 1);
-        self.record.set_suspect(self.live.identity.sequence);
+        let live = self.live.name.clone();
+        self.doubt(&live, self.good_to);
         self.failures += 1;
         // The first failure costs no time; a disk that goes on failing must neither fill its directory nor the log.
         let wait = backoff(self.failures);
@@ -110,7 +111,7 @@ impl Writer {
             let uplink = &self.uplinks[index];
             (uplink.mark(), uplink.headers().take(count))
         });
-        let next = plan::after_batch(self.live.identity, self.offset, taking_part);
+        let next = State { good_to: self.good_to, ..plan::after_batch(self.live.identity, self.offset, taking_part) };
         self.pending = Some(Pending { parts, next, step: Step::Intend });
     }
 
@@ -143,7 +144,7 @@ impl Writer {
             }
             Step::Sync => {
                 self.live.file.sync_data().map_err(Fault::Suspect)?;
-                self.dirty = false;
+                (self.dirty, self.good_to) = (false, pending.next.offset);
                 self.scoreboard.add(Count::Syncs, 1);
             }
             Step::Commit => {
@@ -191,7 +192,7 @@ impl Writer {
     /// The committed state, as it is between two batches.
     fn state(&self) -> State {
         let marks: Vec<Mark> = self.uplinks.iter().map(super::uplink::Uplink::mark).collect();
-        State { segment: self.live.identity, offset: self.offset, marks }
+        State { segment: self.live.identity, offset: self.offset, good_to: self.good_to, marks }
     }
 
     pub(super) fn may_publish(&self) -> bool {
@@ -206,8 +207,8 @@ impl Writer {
     }
 
     /// Whether a rotation failed where the old segment may not be written any more.
-    fn is_past_swap(&self) -> bool {
-        self.rotation.as_ref().is_some_and(|rotation| !rotation.keeps_old())
+    fn is_past_return(&self) -> bool {
+        self.rotation.as_ref().is_some_and(|rotation| !rotation.may_be_given_up())
     }
 
     fn may_rotate(&self, now: Instant) -> bool {
@@ -217,7 +218,8 @@ impl Writer {
 
     /// Whether the live segment must not be written any more: it failed, or a rotation got as far as its swap.
     pub(super) fn must_move(&self) -> bool {
-        self.record.is_suspect(self.live.identity.sequence) || self.is_past_swap()
+        let tampered = self.record.is_tampered(self.live.identity.sequence);
+        self.leaving || tampered || self.record.failed().is_some() || self.is_past_return()
     }
 
     /// Leaves the live segment for a new one. If it cannot, the old one goes on, unless it [must not](Self::must_move).
@@ -229,25 +231,21 @@ impl Writer {
             return false;
         }
         let (kept, name) = (self.offset, self.live.name.build());
-        let Some(old) = self.begin_segment(now) else { return false };
+        let (old, saves) = match self.begin_segment(now) {
+            Progress::Begun(old, saves) => (old, saves),
+            Progress::UnderWay => return true,
+            Progress::Failed => return false,
+        };
         let mut deed = Some(Farewell::FIRST);
         while let Some(now) = deed {
             match now {
-                Farewell::Cut => {
-                    let length = old.metadata().map(|metadata| metadata.len());
-                    let cut = length.map(|length| plan::cut(length, kept, self.uncommitted));
-                    if let Err(error) = cut.and_then(|cut| cut.map_or(Ok(()), |at| old.set_len(at))) {
-                        error!(
-                            "cannot cut {name} at byte {kept}: {error}; what follows there is not part of the store"
-                        );
-                    }
-                    self.uncommitted = false;
-                }
+                Farewell::Cut => self.cut_uncommitted(&old, &name, kept),
                 Farewell::Forget => self.pending = None,
                 Farewell::Publish => {
                     self.publish();
                     crash::point("rotate-published");
                 }
+                Farewell::Settle => self.settle_saved(saves),
             }
             deed = now.next();
         }
@@ -255,59 +253,87 @@ impl Writer {
         true
     }
 
-    /// Runs the rotation under way, or a new one; on success the live segment is the new one. Returns the old one.
-    fn begin_segment(&mut self, now: Instant) -> Option<Arc<File>> {
-        let rotation = self.rotation.get_or_insert_with(Rotation::new);
+    fn cut_uncommitted(&mut self, old: &File, name: &str, kept: u64) {
+        let length = old.metadata().map(|metadata| metadata.len());
+        let cut = length.map(|length| plan::cut(length, kept, self.uncommitted));
+        if let Err(error) = cut.and_then(|cut| cut.map_or(Ok(()), |at| old.set_len(at))) {
+            error!("cannot cut {name} at byte {kept}: {error}; what follows there is not part of the store");
+        }
+        self.uncommitted = false;
+    }
+
+    /// Runs the rotation under way, or a new one; on success the live segment is the new one.
+    fn begin_segment(&mut self, now: Instant) -> Progress {
+        let failed = self.record.failed();
+        let mut rotation = match self.rotation.take() {
+            // What has failed since has to be saved as well, if it is not too late for that.
+            Some(mut rotation) if failed.is_some() && rotation.saves() != failed => {
+                if rotation.give_up(&mut self.shelf) { self.wanted_rotation() } else { rotation }
+            }
+            Some(rotation) => rotation,
+            None => self.wanted_rotation(),
+        };
         match rotation.run(&mut self.shelf, clock::now_seconds()) {
-            Ok((segment, second)) => {
-                self.rotation = None;
+            Ok(None) => {
+                self.rotation = Some(rotation);
+                Progress::UnderWay
+            }
+            Ok(Some(begun)) => {
                 self.rotation_retry = None;
-                Some(self.install(segment, second))
+                self.tell_saved(&rotation, &begun);
+                let saves = begun.saves;
+                Progress::Begun(self.install(begun), saves)
             }
             Err(error) => {
-                if self.rotation_retry.is_none() {
-                    let after =
-                        if self.must_move() { "nothing is echoed until it can" } else { "going on with the old one" };
-                    let remedy = remedy(&error);
-                    warn!(
-                        "cannot begin a new segment: {error}; {after}, trying again every {ROTATION_RETRY:?}{remedy}"
-                    );
-                }
+                self.rotation = Some(rotation);
+                self.tell_stuck(&error);
                 self.rotation_retry = Some(now + ROTATION_RETRY);
-                None
+                Progress::Failed
             }
         }
     }
 
-    fn install(&mut self, segment: Segment, second: OwnedFd) -> Arc<File> {
+    fn tell_stuck(&self, error: &io::Error) {
+        if self.rotation_retry.is_none() {
+            let after = if self.must_move() { "nothing is echoed until it can" } else { "going on with the old one" };
+            let remedy = remedy(error);
+            warn!("cannot begin a new segment: {error}; {after}, trying again every {ROTATION_RETRY:?}{remedy}");
+        }
+    }
+
+    fn install(&mut self, begun: Begun) -> Arc<File> {
+        let Begun { segment, filled, second, saves } = begun;
         self.channel.send(ToSupervisor::Segment { sequence: segment.identity.sequence, file: second });
         self.scoreboard.add(Count::Rotations, 1);
         let old = std::mem::replace(&mut self.live, segment);
-        self.offset = 0;
-        self.dirty = false;
-        self.rotate_requested = false;
+        let (good_to, end) = (self.good_to, self.offset);
+        (self.good_to, self.offset) = (filled, filled);
+        (self.dirty, self.leaving, self.rotate_requested) = (false, false, false);
         if let Some(more) = self.rotations_told.admit(u64::try_from(clock::now_seconds()).unwrap_or(0)) {
             let more = if more > 0 { format!(" ({more} more were not logged)") } else { String::new() };
             info!("live segment {}{more}", self.live.name.build());
         }
         self.open_window();
         crash::point("rotate-before-old-sync");
-        if self.record.is_suspect(old.identity.sequence) {
+        let Segment { name, identity, file } = old;
+        if saves.is_some() || self.record.is_tampered(identity.sequence) {
             // The kernel has marked its pages clean: another sync would say that all is well (fsync(2), "Notes").
-            self.channel.send(ToSupervisor::Settled(old.identity.sequence));
+            self.channel.send(ToSupervisor::Settled(identity.sequence));
         } else {
-            self.close(old.identity.sequence, Arc::clone(&old.file));
+            self.close(Closing { name, file: Arc::clone(&file), good_to, end });
         }
-        old.file
+        file
     }
 }
 
-impl Writer {
-    /// Has a closed segment synced, off the ack path.
-    pub(super) fn close(&mut self, sequence: u64, file: Arc<File>) {
-        self.closing += 1;
-        self.syncer.submit(Job::Closed { sequence, file, directory: Arc::clone(&self.shelf.directory) });
-    }
+/// What became of a rotation.
+enum Progress {
+    /// The live segment is the new one; this was the old, and from this one on all that failed is saved.
+    Begun(Arc<File>, Option<u64>),
+    /// There is more to do.
+    UnderWay,
+    /// It is tried again later.
+    Failed,
 }
 
 /// Why a batch could not be carried out.

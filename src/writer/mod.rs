@@ -11,6 +11,7 @@ mod intake;
 mod model;
 mod opening;
 mod plan;
+mod rescue;
 mod rotation;
 mod startup;
 mod syncer;
@@ -33,13 +34,14 @@ use crate::sys::AsFd;
 use crate::sys::poll::{Event, Poller};
 use crate::sys::signals::Signals;
 use file::Pending;
+use rescue::Closing;
 use rotation::{Rotation, Shelf};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use syncer::{Job, Syncer};
+use syncer::{Job, Outcome, Syncer};
 use uplink::Uplink;
 
 const CONTROL: u64 = 0;
@@ -90,6 +92,8 @@ struct Writer {
     live: Segment,
     /// Bytes of the live segment that are committed.
     offset: u64,
+    /// Of these, what a sync has covered.
+    good_to: u64,
     /// The period of `rotate.interval` that the live segment's records belong to.
     window: Option<Window>,
     record: CommitRecord,
@@ -106,6 +110,8 @@ struct Writer {
     failures: u32,
     /// Bytes behind `offset` may be of a batch that was not committed.
     uncommitted: bool,
+    /// The live segment is not written any more.
+    leaving: bool,
     rotations_told: Limiter,
     rotation: Option<Rotation>,
     rotation_retry: Option<Instant>,
@@ -114,8 +120,8 @@ struct Writer {
     /// There are bytes that no sync was asked for.
     dirty: bool,
     syncing: bool,
-    /// Closed segments that wait for their sync.
-    closing: usize,
+    /// Closed segments that wait for their sync, or for being saved, the oldest first.
+    closing: Vec<Closing>,
     last_sync: Instant,
     channel: Channel<ToSupervisor, ToWriter>,
     scoreboard: Scoreboard,
@@ -295,43 +301,27 @@ impl Writer {
             self.move_on(now);
         }
         let Some(interval) = self.config.store.sync_interval else { return };
-        if self.dirty && !self.syncing && self.config.server.echo != Echo::Synced && now >= self.last_sync + interval {
+        let may = !self.syncing && !self.must_move() && self.config.server.echo != Echo::Synced;
+        if self.dirty && may && now >= self.last_sync + interval {
             (self.dirty, self.syncing, self.last_sync) = (false, true, now);
             let file = Arc::clone(&self.live.file);
-            self.syncer.submit(Job::Live { sequence: self.live.identity.sequence, file });
+            self.syncer.submit(Job::Live { sequence: self.live.identity.sequence, upto: self.offset, file });
         }
     }
 
     /// Whether a rotation can go on now: it was asked for, or failed before and is tried again.
     fn wants_rotation(&self) -> bool {
-        let may = self.pending.is_none() && self.closing < file::MOST_CLOSING;
+        let may = self.pending.is_none() && self.closing.len() < file::MOST_CLOSING;
         may && (self.rotate_requested || self.rotation.is_some())
     }
 
     fn synced(&mut self) {
         self.syncer.bell().clear();
         while let Some(outcome) = self.syncer.outcome() {
-            self.scoreboard.add(Count::Syncs, 1);
             self.judge(&outcome);
-            if outcome.live {
-                self.syncing = false;
-            } else {
-                self.closing = self.closing.saturating_sub(1);
-                self.channel.send(ToSupervisor::Settled(outcome.sequence));
-            }
-        }
-    }
-
-    fn judge(&mut self, outcome: &syncer::Outcome) {
-        if let Err(error) = &outcome.result {
-            self.scoreboard.add(Count::Faults, 1);
-            error!(
-                "cannot sync segment {}: {error}; what was written since its last sync may not survive a power cut",
-                outcome.sequence
-            );
-            if outcome.sequence == self.live.identity.sequence {
-                self.record.set_suspect(outcome.sequence);
-                self.rotate_requested = true;
+            match outcome.live {
+                Some(_) => self.syncing = false,
+                None => self.channel.send(ToSupervisor::Settled(outcome.sequence)),
             }
         }
     }
@@ -359,25 +349,28 @@ impl Writer {
         Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
     }
 
-    /// The last to leave: syncs, notes the clean end.
-    fn finish(self) -> u8 {
-        let mut code = exit::OK;
-        let Self { live, offset, shelf, config, syncer, .. } = self;
-        for outcome in syncer.finish() {
-            if let Err(error) = outcome.result {
-                error!("cannot sync segment {}: {error}", outcome.sequence);
-                code = exit::FAILED;
-            }
+    /// The last to leave: saves what failed, syncs, notes the clean end.
+    fn finish(mut self) -> u8 {
+        let mut outcomes = self.syncer.finish();
+        if outcomes.iter().all(|outcome| outcome.result.is_ok()) && self.record.failed().is_none() {
+            let sequence = self.live.identity.sequence;
+            outcomes.push(Outcome::of_live(sequence, self.offset, self.live.file.sync_all()));
         }
-        let noted = live.file.sync_all().and_then(|()| match code {
-            exit::OK => CleanEnd::write(shelf.directory.as_fd(), &live.name, offset, config.store.format),
-            _ => Ok(()),
-        });
+        outcomes.iter().for_each(|outcome| self.judge(outcome));
+        self.rotation_retry = None;
+        while self.record.failed().is_some() && self.move_on(Instant::now()) {}
+        let name = self.live.name.build();
+        info!("{name} ends at byte {}", self.offset);
+        if self.record.failed().is_some() {
+            error!("what could not be synced could not be saved either: the next start will try again");
+            return exit::FAILED;
+        }
+        let noted =
+            CleanEnd::write(self.shelf.directory.as_fd(), &self.live.name, self.offset, self.config.store.format);
         if let Err(error) = noted {
-            error!("cannot sync {} at the end: {error}", live.name.build());
-            code = exit::FAILED;
+            error!("cannot note the clean end of {name}: {error}; the next start will look for torn records");
+            return exit::FAILED;
         }
-        info!("{} ends at byte {offset}", live.name.build());
-        code
+        exit::OK
     }
 }

@@ -64,9 +64,15 @@ pub fn failed_write(errno: Option<i32>) -> Remedy {
 /// A stage of a rotation, from the live segment to a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Makes the new file.
+    /// Makes the new file; one that shall hold saved records has no name yet.
     Create,
-    /// Makes it and its name durable.
+    /// Copies to it what has to be saved, and makes that durable.
+    Fill,
+    /// Notes in the manifest under which name that will be found.
+    Note,
+    /// Gives it that name: from here on the saved records count there, and no more where they were.
+    Name,
+    /// Makes the new file and its name durable.
     Sync,
     /// Gives it a second name.
     Link,
@@ -75,19 +81,28 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// The stage after this one; `None`: the new segment is `current`.
-    pub fn next(self) -> Option<Self> {
+    /// The stage after this one; `None`: the new segment is `current`. `saving`: records of failed segments.
+    pub fn next(self, saving: bool) -> Option<Self> {
         match self {
-            Self::Create => Some(Self::Sync),
+            Self::Create if saving => Some(Self::Fill),
+            Self::Fill => Some(Self::Note),
+            Self::Note => Some(Self::Name),
+            Self::Create | Self::Name => Some(Self::Sync),
             Self::Sync => Some(Self::Link),
             Self::Link => Some(Self::Swap),
             Self::Swap => None,
         }
     }
 
-    /// Whether the old segment may still be written: not once the swap may have happened.
-    pub fn keeps_old(self) -> bool {
-        self != Self::Swap
+    /// Whether the rotation can still be given up without a trace: the old segment goes on, or another rotation does.
+    /// Not once the swap may have happened, nor once the saved records count in the new segment.
+    pub fn may_be_given_up(self, saving: bool) -> bool {
+        match self {
+            Self::Create | Self::Fill | Self::Note => true,
+            // The name may be there already, though giving it was said to have failed.
+            Self::Name | Self::Sync | Self::Link => !saving,
+            Self::Swap => false,
+        }
     }
 }
 
@@ -98,8 +113,10 @@ pub enum Farewell {
     Cut,
     /// Gives that batch up: its frames are still in the pipes, and are decided on anew.
     Forget,
-    /// Publishes the new segment, at byte 0. From here on the old one is of no concern.
+    /// Publishes the new segment. From here on the old one is of no concern.
     Publish,
+    /// Cuts off, where records were saved, what is now in the new segment.
+    Settle,
 }
 
 impl Farewell {
@@ -111,7 +128,8 @@ impl Farewell {
         match self {
             Self::Cut => Some(Self::Forget),
             Self::Forget => Some(Self::Publish),
-            Self::Publish => None,
+            Self::Publish => Some(Self::Settle),
+            Self::Settle => None,
         }
     }
 }
@@ -155,19 +173,30 @@ pub enum Rebirth {
     Leave,
 }
 
-/// Decides what a newborn writer goes on with. `suspect`: its live segment failed. `newest`: the length of the newest
+/// A segment that is newer than the live one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newer {
+    /// Its length.
+    pub length: u64,
+    /// It begins with what was saved from the segment that failed.
+    pub saved: bool,
+}
+
+/// Decides what a newborn writer goes on with. `leave`: its live segment must not be written. `newest`: the newest
 /// segment, if that is newer than the live one.
 ///
 /// An intent that names another segment than the commit is a rotation's, and is made anew with it. A newer segment that
-/// is not empty is somebody else's: a rotation publishes before it writes.
-pub fn rebirth(found: Found, suspect: bool, newest: Option<u64>) -> Rebirth {
+/// is neither empty nor made of saved records is somebody else's: a rotation publishes before it writes.
+pub fn rebirth(found: Found, leave: bool, newest: Option<Newer>) -> Rebirth {
     let pending = match found {
         Found::Pending { base, next } if base.segment == next.segment => Some(next),
         _ => None,
     };
     match (newest, pending) {
-        (Some(0), pending) => Rebirth::Adopt { mid_batch: pending.is_some() },
-        (_, Some(_)) if suspect => Rebirth::Leave,
+        (Some(newest), pending) if newest.saved || newest.length == 0 => {
+            Rebirth::Adopt { mid_batch: pending.is_some() }
+        }
+        (_, Some(_)) if leave => Rebirth::Leave,
         (_, Some(next)) => Rebirth::Replay(next),
         (_, None) => Rebirth::Decide,
     }
@@ -189,13 +218,19 @@ pub enum Inherited {
     SyncAside,
     /// Sync it as a closed segment.
     Close,
+    /// It has failed, or one before it has: it is only kept, to be saved.
+    Keep,
     /// Drop it: of a rotation that was not published, and is adopted.
     Drop,
 }
 
-/// Decides what to do with an inherited description of segment `sequence`. `pending`: there is a batch to repeat.
-pub fn inherited(sequence: u64, live: u64, pending: bool, echo: Echo) -> Inherited {
+/// Decides what to do with an inherited description of segment `sequence`. `failed`: the oldest segment that has failed.
+/// `pending`: there is a batch to repeat.
+pub fn inherited(sequence: u64, live: u64, failed: Option<u64>, pending: bool, echo: Echo) -> Inherited {
+    let in_doubt = failed.is_some_and(|failed| failed <= sequence);
     match sequence.cmp(&live) {
+        Ordering::Equal if in_doubt => Inherited::Drop,
+        Ordering::Less if in_doubt => Inherited::Keep,
         Ordering::Equal if pending && echo == Echo::Synced => Inherited::SyncFirst,
         Ordering::Equal => Inherited::SyncAside,
         Ordering::Less => Inherited::Close,
@@ -208,7 +243,7 @@ pub fn after_batch<'a, H>(segment: Identity, offset: u64, parts: impl Iterator<I
 where
     H: Iterator<Item = &'a Header>,
 {
-    let mut next = State { segment, offset, marks: Vec::with_capacity(parts.size_hint().0) };
+    let mut next = State { segment, offset, good_to: 0, marks: Vec::with_capacity(parts.size_hint().0) };
     for (mark, headers) in parts {
         let mut last = None;
         for header in headers {
@@ -255,7 +290,7 @@ mod tests {
 
     fn state(sequence: u64, offset: u64) -> State {
         let marks = vec![Mark { id: 7, through: offset, staged: 0 }];
-        State { segment: Identity { sequence, ..Identity::default() }, offset, marks }
+        State { segment: Identity { sequence, ..Identity::default() }, offset, good_to: 0, marks }
     }
 
     fn in_a_batch() -> Found {
@@ -277,10 +312,16 @@ mod tests {
 
     #[test]
     fn the_old_segment_may_be_written_until_the_swap() {
-        let stages = all(Stage::Create, Stage::next);
-        assert_eq!(stages, [Stage::Create, Stage::Sync, Stage::Link, Stage::Swap]);
-        assert_eq!(stages.iter().map(|stage| stage.keeps_old()).collect::<Vec<_>>(), [true, true, true, false]);
-        assert_eq!(all(Farewell::FIRST, Farewell::next), [Farewell::Cut, Farewell::Forget, Farewell::Publish]);
+        use Stage::{Create, Fill, Link, Name, Note, Swap, Sync};
+        let stages = |saving| all(Create, |stage: Stage| stage.next(saving));
+        assert_eq!(stages(false), [Create, Sync, Link, Swap]);
+        assert_eq!(stages(true), [Create, Fill, Note, Name, Sync, Link, Swap]);
+        let given_up =
+            |saving| stages(saving).into_iter().map(|stage| stage.may_be_given_up(saving)).collect::<Vec<_>>();
+        assert_eq!(given_up(false), [true, true, true, false]);
+        assert_eq!(given_up(true), [true, true, true, false, false, false, false]);
+        let deeds = [Farewell::Cut, Farewell::Forget, Farewell::Publish, Farewell::Settle];
+        assert_eq!(all(Farewell::FIRST, Farewell::next), deeds);
     }
 
     #[test]
@@ -318,14 +359,16 @@ mod tests {
     #[test]
     fn a_rotation_goes_on_with_its_empty_segment_only() {
         let rotating = || Found::Pending { base: state(3, 10), next: state(4, 0) };
-        assert_eq!(rebirth(rotating(), false, Some(0)), Rebirth::Adopt { mid_batch: false });
-        assert_eq!(rebirth(rotating(), false, Some(1)), Rebirth::Decide);
+        let newer = |length, saved| Some(Newer { length, saved });
+        assert_eq!(rebirth(rotating(), false, newer(0, false)), Rebirth::Adopt { mid_batch: false });
+        assert_eq!(rebirth(rotating(), false, newer(1, false)), Rebirth::Decide);
         assert_eq!(rebirth(rotating(), false, None), Rebirth::Decide);
-        assert_eq!(rebirth(Found::Settled(state(3, 10)), false, Some(0)), Rebirth::Adopt { mid_batch: false });
+        assert_eq!(rebirth(Found::Settled(state(3, 10)), false, newer(0, false)), Rebirth::Adopt { mid_batch: false });
         for suspect in [false, true] {
-            assert_eq!(rebirth(in_a_batch(), suspect, Some(0)), Rebirth::Adopt { mid_batch: true });
+            assert_eq!(rebirth(in_a_batch(), suspect, newer(0, false)), Rebirth::Adopt { mid_batch: true });
+            assert_eq!(rebirth(in_a_batch(), suspect, newer(9, true)), Rebirth::Adopt { mid_batch: true });
         }
-        assert_eq!(rebirth(in_a_batch(), false, Some(1)), Rebirth::Replay(state(3, 20)));
+        assert_eq!(rebirth(in_a_batch(), false, newer(1, false)), Rebirth::Replay(state(3, 20)));
     }
 
     #[test]
@@ -337,11 +380,14 @@ mod tests {
 
     #[test]
     fn the_answer_of_an_inherited_description_is_waited_for_where_it_decides() {
-        assert_eq!(inherited(3, 3, true, Echo::Synced), Inherited::SyncFirst);
-        assert_eq!(inherited(3, 3, false, Echo::Synced), Inherited::SyncAside);
-        assert_eq!(inherited(3, 3, true, Echo::Stored), Inherited::SyncAside);
-        assert_eq!(inherited(2, 3, true, Echo::Synced), Inherited::Close);
-        assert_eq!(inherited(4, 3, true, Echo::Synced), Inherited::Drop);
+        assert_eq!(inherited(3, 3, None, true, Echo::Synced), Inherited::SyncFirst);
+        assert_eq!(inherited(3, 3, None, false, Echo::Synced), Inherited::SyncAside);
+        assert_eq!(inherited(3, 3, None, true, Echo::Stored), Inherited::SyncAside);
+        assert_eq!(inherited(2, 3, None, true, Echo::Synced), Inherited::Close);
+        assert_eq!(inherited(1, 3, Some(2), true, Echo::Stored), Inherited::Close);
+        assert_eq!(inherited(2, 3, Some(2), true, Echo::Stored), Inherited::Keep);
+        assert_eq!(inherited(3, 3, Some(2), true, Echo::Synced), Inherited::Drop);
+        assert_eq!(inherited(4, 3, None, true, Echo::Synced), Inherited::Drop);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A writer's beginning: the first of a run examines the directory, every later one goes on from the commit record.
 use super::file::Pending;
-use super::plan::{self, Inherited, Rebirth, Step};
+use super::plan::{self, Inherited, Newer, Rebirth, Step};
+use super::rescue::{Closing, cut_moved, moved_to, saved_in};
 use super::rotation::{Rotation, Shelf};
 use super::syncer::{Job, Outcome, Syncer};
 use super::uplink::Uplink;
@@ -13,6 +14,7 @@ use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::WriterSeat;
 use crate::log::Limiter;
 use crate::store::directory;
+use crate::store::names::SegmentName;
 use crate::store::segment::Segment;
 use crate::sys::poll::{Interest, Poller};
 use crate::sys::signals::{Signals, ignore, reset};
@@ -35,16 +37,20 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     let (links, kept) = (std::mem::take(&mut seat.links), std::mem::take(&mut seat.segments));
     let (sequence, second) = (opened.live.identity.sequence, opened.second);
     let mut writer = assemble(seat, shelf, opened.live, opened.offset, record).map_err(system)?;
+    writer.good_to = opened.good_to;
     writer.scoreboard.add(Count::TornRecords, opened.torn);
     writer.channel.send(ToSupervisor::Segment { sequence, file: second });
-    writer.inherit(kept, matches!(found, Found::Pending { .. }));
+    let segments = writer.shelf.list().map_err(cannot)?;
+    cut_moved(&writer.shelf.directory);
+    writer.clear_settled(&segments);
+    writer.inherit(kept, &segments, matches!(found, Found::Pending { .. }));
     drain_private(&writer).map_err(system)?;
     let marks = plan::inheritance(&found).cloned().unwrap_or_default();
     for link in links {
         let mark = marks.mark(link.terms.id);
         writer.attach(link, mark).map_err(system)?;
     }
-    writer.go_on(found).map_err(system)?;
+    writer.go_on(found, &segments).map_err(system)?;
     Ok(writer)
 }
 
@@ -63,6 +69,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         shelf,
         live,
         offset,
+        good_to: 0,
         window: None,
         record,
         uplinks: Vec::new(),
@@ -73,6 +80,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         stalled: None,
         failures: 0,
         uncommitted: false,
+        leaving: false,
         rotations_told: Limiter::new(),
         rotation: None,
         rotation_retry: None,
@@ -80,7 +88,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         syncer,
         dirty: true,
         syncing: false,
-        closing: 0,
+        closing: Vec::new(),
         last_sync: Instant::now(),
         channel: seat.channel,
         scoreboard: seat.scoreboard,
@@ -106,19 +114,32 @@ fn drain_private(writer: &Writer) -> io::Result<()> {
 
 impl Writer {
     /// Syncs what a dead writer may have left unsynced, by descriptions that it never used.
-    fn inherit(&mut self, kept: Vec<(u64, OwnedFd)>, pending: bool) {
-        let live = self.live.identity.sequence;
+    fn inherit(&mut self, kept: Vec<(u64, OwnedFd)>, segments: &[SegmentName], pending: bool) {
+        let (live, failed) = (self.live.identity.sequence, self.record.failed());
         for (sequence, file) in kept {
-            match plan::inherited(sequence, live, pending, self.config.server.echo) {
+            match plan::inherited(sequence, live, failed, pending, self.config.server.echo) {
                 Inherited::SyncFirst => {
                     let result = File::from(file).sync_data();
-                    self.judge(&Outcome { sequence, live: true, result });
+                    self.judge(&Outcome::of_live(sequence, self.offset, result));
                 }
-                Inherited::Close => self.close(sequence, Arc::new(File::from(file))),
-                Inherited::SyncAside => self.syncer.submit(Job::Inherited { sequence, file }),
+                Inherited::SyncAside => self.syncer.submit(Job::Inherited { sequence, upto: self.offset, file }),
+                Inherited::Close => self.inherit_closed(sequence, File::from(file), segments, true),
+                Inherited::Keep => self.inherit_closed(sequence, File::from(file), segments, false),
                 Inherited::Drop => {}
             }
         }
+    }
+
+    /// A segment that a predecessor closed and that no sync is known to have covered; one that failed waits for being
+    /// saved, and one whose end was saved is done with.
+    fn inherit_closed(&mut self, sequence: u64, file: File, segments: &[SegmentName], sync: bool) {
+        let name = segments.iter().find(|name| name.sequence == sequence);
+        let name = name.filter(|name| moved_to(&self.shelf.directory, name).is_none());
+        let (Some(name), Ok(metadata)) = (name, file.metadata()) else {
+            return self.channel.send(ToSupervisor::Settled(sequence));
+        };
+        let closing = Closing { name: name.clone(), file: Arc::new(file), good_to: 0, end: metadata.len() };
+        if sync { self.close(closing) } else { self.closing.push(closing) }
     }
 
     /// Takes a link into service.
@@ -152,20 +173,24 @@ impl Writer {
     }
 
     /// Finishes what a predecessor was killed in: a rotation or a batch.
-    fn go_on(&mut self, found: Found) -> io::Result<()> {
-        let live = self.live.identity.sequence;
-        let newest = match self.shelf.list()?.pop().filter(|name| name.sequence > live) {
-            Some(name) => Some(Segment::open(self.shelf.directory.as_fd(), name)?),
-            None => None,
-        };
-        let length = newest.as_ref().map(Segment::length).transpose()?;
-        match (plan::rebirth(found, self.record.is_suspect(live), length), newest) {
+    fn go_on(&mut self, found: Found, segments: &[SegmentName]) -> io::Result<()> {
+        let (directory, live) = (Arc::clone(&self.shelf.directory), self.live.identity.sequence);
+        let name = segments.last().filter(|name| name.sequence > live);
+        let newest = name.map(|name| Segment::open(directory.as_fd(), name.clone())).transpose()?;
+        let failed = self.record.failed();
+        let saved = newest
+            .as_ref()
+            .zip(failed)
+            .is_some_and(|(newest, failed)| saved_in(&directory, segments, failed, &newest.name));
+        let newer =
+            newest.as_ref().map(|newest| Ok::<_, io::Error>(Newer { length: newest.length()?, saved })).transpose()?;
+        match (plan::rebirth(found, self.must_move(), newer), newest) {
             (Rebirth::Adopt { mid_batch }, Some(segment)) => {
-                if mid_batch {
-                    self.record.set_suspect(live);
-                    self.uncommitted = true;
-                }
-                self.rotation = Some(Rotation::adopt(segment));
+                (self.leaving, self.uncommitted) = (mid_batch, mid_batch);
+                self.rotation = Some(match failed.filter(|_| saved) {
+                    Some(failed) => Rotation::adopt_saved(segment, failed)?,
+                    None => Rotation::adopt(segment),
+                });
                 self.move_on(Instant::now());
             }
             (Rebirth::Replay(next), _) => self.replay(next)?,

@@ -65,7 +65,7 @@ impl Writer {
         }
         if tampered != Tampered::Renamed {
             // Nothing more goes into it, also if no new segment can be made for now.
-            self.record.set_suspect(self.live.identity.sequence);
+            self.record.set_tampered(self.live.identity.sequence);
         }
         self.rotation.get_or_insert_with(Rotation::new);
     }

@@ -5,7 +5,7 @@ use crate::protocol::frame::Header;
 use crate::store::segment::Identity;
 use crate::writer::batch::{self, Decision};
 use crate::writer::intake::Frame;
-use crate::writer::plan::{self, Farewell, Rebirth, Remedy, Stage, Step};
+use crate::writer::plan::{self, Farewell, Newer, Rebirth, Remedy, Stage, Step};
 use std::collections::VecDeque;
 
 /// One link's share of a batch: its mark, and the headers of its frames.
@@ -24,12 +24,12 @@ pub trait Rules: Sync {
         plan::failed_write(Some(errno))
     }
 
-    fn next_stage(&self, stage: Stage) -> Option<Stage> {
-        stage.next()
+    fn next_stage(&self, stage: Stage, saving: bool) -> Option<Stage> {
+        stage.next(saving)
     }
 
-    fn keeps_old(&self, stage: Stage) -> bool {
-        stage.keeps_old()
+    fn may_be_given_up(&self, stage: Stage, saving: bool) -> bool {
+        stage.may_be_given_up(saving)
     }
 
     fn farewell(&self, after: Option<Farewell>) -> Option<Farewell> {
@@ -40,8 +40,8 @@ pub trait Rules: Sync {
         plan::cut(length, kept, uncommitted)
     }
 
-    fn rebirth(&self, found: Found, suspect: bool, newest: Option<u64>) -> Rebirth {
-        plan::rebirth(found, suspect, newest)
+    fn rebirth(&self, found: Found, leave: bool, newest: Option<Newer>) -> Rebirth {
+        plan::rebirth(found, leave, newest)
     }
 
     fn may_publish(&self, pending: bool, uncommitted: bool) -> bool {
