@@ -4,7 +4,7 @@ use crate::ipc::commit::{Found, Mark, State};
 use crate::protocol::frame::Header;
 use crate::store::segment::Identity;
 use crate::writer::batch::{self, Decision};
-use crate::writer::intake::Frame;
+use crate::writer::intake::{self, Frame};
 use crate::writer::plan::{self, Farewell, Newer, Rebirth, Remedy, Stage, Step};
 use std::collections::VecDeque;
 
@@ -62,6 +62,10 @@ pub trait Rules: Sync {
 
     fn count_to(&self, mark: Mark, through: u64, at_hand: usize) -> Option<usize> {
         plan::count_to(mark, through, at_hand)
+    }
+
+    fn look_again(&self, wide: bool, found_frames: bool, skipped: usize, grew: bool) -> bool {
+        intake::look_again(wide, found_frames, skipped, grew)
     }
 
     fn may_be_stale(&self, mark: Mark) -> bool {

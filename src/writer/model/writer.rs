@@ -110,6 +110,7 @@ impl Writer {
         let link = &world.links[uplink.link];
         uplink.buffer.extend_from_slice(&link.data[..link.data.len().min(world.sizes.1)]);
         let terms = link.terms;
+        let mut skipped = 0;
         if uplink.resync {
             let stale = match intake::stale(&uplink.buffer, &terms, uplink.mark) {
                 Ok(stale) => stale,
@@ -117,6 +118,7 @@ impl Writer {
             };
             consume(world, uplink.link, stale, [Site::StalePart, Site::Stale])?;
             uplink.buffer.drain(..stale);
+            skipped = stale;
             uplink.resync = intake::may_be_stale(&uplink.buffer);
         }
         if let Err(broken) = intake::whole_frames(&uplink.buffer, &terms, uplink.mark, &mut uplink.frames) {
@@ -124,7 +126,7 @@ impl Writer {
         }
         let wide = world.sizes.1 >= world.sizes.0;
         let grew = uplink.buffer.len() > seen_before;
-        uplink.unseen |= intake::look_again(wide, !uplink.frames.is_empty(), grew);
+        uplink.unseen |= world.rules.look_again(wide, !uplink.frames.is_empty(), skipped, grew);
         world.step(Site::Looked)
     }
 
