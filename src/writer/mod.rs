@@ -300,9 +300,7 @@ impl Writer {
         if self.wants_rotation() {
             self.move_on(now);
         }
-        let Some(interval) = self.config.store.sync_interval else { return };
-        let may = !self.syncing && !self.must_move() && self.config.server.echo != Echo::Synced;
-        if self.dirty && may && now >= self.last_sync + interval {
+        if self.sync_at().is_some_and(|at| now >= at) {
             (self.dirty, self.syncing, self.last_sync) = (false, true, now);
             let file = Arc::clone(&self.live.file);
             self.syncer.submit(Job::Live { sequence: self.live.identity.sequence, upto: self.offset, file });
@@ -321,6 +319,8 @@ impl Writer {
             self.judge(&outcome);
             match outcome.live {
                 Some(_) => self.syncing = false,
+                // Until they are saved, the next writer needs the one that failed and all after it.
+                None if self.record.failed().is_some_and(|failed| failed <= outcome.sequence) => {}
                 None => self.channel.send(ToSupervisor::Settled(outcome.sequence)),
             }
         }
@@ -334,12 +334,16 @@ impl Writer {
 
     /// How long to wait for news. Only a deed that can be done then counts: anything else would spin.
     fn sleep(&self, now: Instant) -> Duration {
-        let sync = self.config.store.sync_interval.filter(|_| self.dirty && !self.syncing);
-        let sync = sync.filter(|_| self.config.server.echo != Echo::Synced).map(|interval| self.last_sync + interval);
         let retry = self.rotation_retry.filter(|_| self.wants_rotation() || self.must_move());
         let until = |at: Instant| at.saturating_duration_since(now);
-        let timers = [self.stalled, retry, sync].into_iter().flatten().map(until);
+        let timers = [self.stalled, retry, self.sync_at()].into_iter().flatten().map(until);
         timers.chain(self.edge()).chain([TICK]).min().unwrap_or(TICK)
+    }
+
+    /// When the live segment is synced in the background.
+    fn sync_at(&self) -> Option<Instant> {
+        let may = self.dirty && !self.syncing && !self.must_move() && self.config.server.echo != Echo::Synced;
+        self.config.store.sync_interval.filter(|_| may).map(|interval| self.last_sync + interval)
     }
 
     /// How long until the clock asks for a rotation.
