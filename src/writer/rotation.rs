@@ -51,8 +51,11 @@ impl Shelf {
         segment::list(self.directory.as_fd())
     }
 
-    /// Takes back a segment that was never live, so that the numbers have no gap.
+    /// Takes back a segment that was never live, so that the numbers have no gap; not one that readers of `current` have.
     fn discard(&mut self, segment: &Segment) {
+        if segment.is_current(self.directory.as_fd()).unwrap_or(true) {
+            return;
+        }
         if segment.remove(self.directory.as_fd()).is_ok() && self.last_sequence == segment.identity.sequence {
             self.last_sequence -= 1;
         }

@@ -99,13 +99,14 @@ impl Writer {
         let newest = world.disk.newest().filter(|file| file.sequence > self.live);
         let newest = newest.map(|file| (file.sequence, file.bytes.len() as u64));
         let saved = newest.zip(failed).is_some_and(|(newest, failed)| world.disk.moved_to(failed) == Some(newest.0));
-        let newer = newest.map(|(_, length)| Newer { length, saved });
+        let swapped = world.disk.current != Some(self.live);
+        let newer = newest.map(|(_, length)| Newer { length, saved, swapped });
         let rebirth = world.rules.rebirth(found, self.must_move(world), newer);
         world.note(|| format!("  a writer begins: {rebirth:?}"));
         match (rebirth, newest) {
-            (Rebirth::Adopt { mid_batch }, Some((new, length))) => {
+            (Rebirth::Adopt { mid_batch, leave }, Some((new, length))) => {
                 world.tally.adopted += 1;
-                (self.leaving, self.uncommitted) = (mid_batch, mid_batch);
+                (self.leaving, self.uncommitted) = (leave, mid_batch);
                 let saves = failed.filter(|_| saved);
                 let filled = if saved { length } else { 0 };
                 self.rotation = Some(Rotation::adopt(new, saves, filled));
