@@ -111,7 +111,7 @@ impl Writer {
             let uplink = &self.uplinks[index];
             (uplink.mark(), uplink.headers().take(count))
         });
-        let next = State { good_to: self.good_to, ..plan::after_batch(self.live.identity, self.offset, taking_part) };
+        let next = plan::after_batch(self.live.identity, self.offset, self.good_to, taking_part);
         self.pending = Some(Pending { parts, next, step: Step::Intend });
     }
 
@@ -366,9 +366,10 @@ fn backoff(failures: u32) -> Duration {
 
 /// What the operator can do, as the end of a sentence.
 fn remedy(error: &io::Error) -> &'static str {
-    use nix::libc::{EDQUOT, ENOENT, ENOSPC, EROFS};
+    use nix::libc::{EDQUOT, EIO, ENOENT, ENOSPC, EROFS};
     match error.raw_os_error() {
-        Some(ENOENT) => "; the store's directory is gone: restart the daemon once it is back",
+        Some(EIO) => "; the disk fails, the kernel's log (dmesg) tells how",
+        Some(ENOENT) => "; the store's directory is gone: it is made again if that is allowed",
         Some(ENOSPC | EDQUOT) => "; make room there, it goes on by itself",
         Some(EROFS) => "; remount it writable, or add ReadWritePaths= to the service unit",
         _ => "",

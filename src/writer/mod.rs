@@ -10,6 +10,7 @@ mod intake;
 #[cfg(test)]
 mod model;
 mod opening;
+mod place;
 mod plan;
 mod rescue;
 mod rotation;
@@ -132,6 +133,8 @@ struct Writer {
     /// The supervisor is dead: if nothing can be stored by then, leave, so that the lock is free for the next daemon.
     orphan_until: Option<Instant>,
     examined_at: Instant,
+    /// What is wrong with the store's place, as it was said last.
+    trouble: Option<place::Trouble>,
     lock: File,
 }
 
@@ -202,6 +205,7 @@ impl Writer {
                 Received::Message(ToWriter::Rotate) => self.rotate_requested = true,
                 Received::Message(ToWriter::Retire) => return Ok(Some(Leave::Retired)),
                 Received::Message(ToWriter::Finish) => self.finishing = true,
+                Received::Message(ToWriter::Remind) => self.remind(),
                 Received::End => {
                     self.poller.remove(self.channel.as_fd())?;
                     self.orphaned();
@@ -295,6 +299,7 @@ impl Writer {
         if now >= self.examined_at + TICK {
             self.examined_at = now;
             self.examine_live();
+            self.examine_place();
         }
         self.rotate_requested &= self.offset > 0;
         if self.wants_rotation() {

@@ -162,7 +162,7 @@ impl Writer {
         }
         world.note(|| format!("a sync of segment {sequence}: {well}"));
         self.judge(sequence, live, well, world)?;
-        if live.is_none() {
+        if live.is_none() && world.record.failed().is_none_or(|failed| failed > sequence) {
             world.kept.retain(|kept| *kept != sequence);
         }
         Ok(())
