@@ -136,6 +136,8 @@ impl Writer {
             self.dirty = true;
         }
         self.record.commit();
+        // Here and not later: it is the progress that a supervisor asks for when this writer has died.
+        self.scoreboard.add(Count::Batches, 1);
         self.uncommitted = false;
         crash::point("after-commit");
         self.settle().map_err(Fault::Internal)
@@ -144,7 +146,6 @@ impl Writer {
     /// Behind the commit: takes the frames out of the pipes and sends the acks.
     fn settle(&mut self) -> io::Result<()> {
         let Some(pending) = self.pending.take() else { return Ok(()) };
-        self.scoreboard.add(Count::Batches, 1);
         self.scoreboard.add(Count::Bytes, pending.next.offset - self.offset);
         self.offset = pending.next.offset;
         for &(index, count) in pending.parts.iter().filter(|(_, count)| *count > 0) {

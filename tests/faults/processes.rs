@@ -4,6 +4,8 @@ use crate::support::daemon::Setup;
 use crate::support::load::{OnBreak, Shape};
 use crate::support::seed::count;
 
+mod forks;
+mod loops;
 mod moments;
 
 /// A part of the kills that were asked for.
