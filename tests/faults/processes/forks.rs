@@ -6,6 +6,7 @@ use crate::support::home::{self, Home};
 use crate::support::load::{Load, Shape};
 use crate::support::{DEADLINE, came_true, processes, skip, wait_until};
 use nix::sys::signal::Signal;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,18 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What the log says of it.
 const TOLD: &str = "Resource temporarily unavailable";
 
+/// `prlimit ARGUMENTS` as the daemon's user, who may limit its own processes.
+fn limiter(arguments: &[&str]) -> Command {
+    let mut command = Command::new("prlimit");
+    if let Some((uid, gid)) = home::user() {
+        command.uid(uid).gid(gid);
+    }
+    command.args(arguments);
+    command
+}
+
 fn prlimit(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("prlimit").args(arguments).output().ok()?;
+    let output = limiter(arguments).output().ok()?;
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
 }
 
@@ -118,12 +129,8 @@ fn a_start_without_a_fork() {
         home.make_dir("run");
         let address = crate::support::daemon::free_address();
         let config = home.write("echostored.toml", &Setup::default().listen(&[address]).text(&home));
-        let mut command = Command::new("prlimit");
-        command.arg("--nproc=0").arg(home::binary()).args(arguments).arg("--config").arg(config);
-        if let Some((uid, gid)) = home::user() {
-            use std::os::unix::process::CommandExt;
-            command.uid(uid).gid(gid);
-        }
+        let mut command = limiter(&["--nproc=0"]);
+        command.arg(home::binary()).args(arguments).arg("--config").arg(config);
         let begin = Instant::now();
         command.current_dir(home.path());
         let ended = run(&home, command);
