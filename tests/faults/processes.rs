@@ -7,6 +7,8 @@ use crate::support::seed::count;
 mod forks;
 mod loops;
 mod moments;
+mod stopped;
+mod storm;
 
 /// A part of the kills that were asked for.
 fn part(of: usize) -> usize {
