@@ -4,12 +4,15 @@
 
 pub mod clock;
 pub mod directory;
+pub mod disk;
 pub mod escape;
+pub mod manifest;
 pub mod names;
 pub mod parse;
 pub mod reader;
 pub mod record;
 pub mod recovery;
+pub mod rescue;
 pub mod schedule;
 pub mod segment;
 pub mod stamp;

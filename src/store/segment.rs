@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 const CURRENT_NEW: &str = ".current.new";
+const HIDDEN: &str = ".rescue.new";
 
 /// Which file a segment is: by number, and as the kernel knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,43 @@ impl Segment {
         let file = file::open_at(directory, &name.build(), Access::CreateNew, mode)?;
         file::set_mode(&file, mode)?;
         Self::of(name, file)
+    }
+
+    /// Makes a new, empty file of exactly this mode that is no segment until it is [named](Self::named).
+    pub fn hidden(directory: BorrowedFd<'_>, mode: u32) -> io::Result<Arc<File>> {
+        file::unlink_at(directory, HIDDEN)?;
+        let file = file::open_at(directory, HIDDEN, Access::CreateNew, mode)?;
+        file::set_mode(&file, mode)?;
+        Ok(Arc::new(file))
+    }
+
+    /// Makes the hidden file, whole and synced, the segment `name`, in one step; not durable yet.
+    ///
+    /// # Errors
+    /// `AlreadyExists`: the name is somebody else's.
+    pub fn named(directory: BorrowedFd<'_>, name: SegmentName, file: Arc<File>) -> io::Result<Self> {
+        let stat = file::stat(&*file)?;
+        let identity = Identity { sequence: name.sequence, start: name.start, device: stat.st_dev, inode: stat.st_ino };
+        if !is(&file::stat_at(directory, HIDDEN)?, identity) {
+            return Err(io::Error::other(format!("{HIDDEN} is another file")));
+        }
+        match file::link_at(directory, HIDDEN, &name.build()) {
+            // Repeated after a link that took place.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !is(&file::stat_at(directory, &name.build())?, identity) {
+                    return Err(error);
+                }
+            }
+            result => result?,
+        }
+        let _ = file::unlink_at(directory, HIDDEN);
+        Ok(Self { name, identity, file })
+    }
+
+    /// Removes a segment that was never live.
+    pub fn remove(&self, directory: BorrowedFd<'_>) -> io::Result<()> {
+        file::unlink_at(directory, CURRENT_NEW)?;
+        file::unlink_at(directory, &self.name.build())
     }
 
     /// Takes an open description of the segment `name`.

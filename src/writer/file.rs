@@ -1,18 +1,18 @@
 //! Station 5/7, file: frames of all workers become one write at the live segment's end, and safe.
 //!
-//! The order is the promise: intent → write → (in `synced`: sync) → commit → consume → ack. Killed before the commit,
-//! the batch is written again, the same bytes at the same place; killed after it, it is not.
+//! The order of the steps is decided in `plan`; here they are done.
 use super::Writer;
-use super::batch::{self, Decision, file_bytes};
-use super::rotation::Rotation;
-use super::syncer::Job;
-use crate::config::Echo;
+use super::batch::{self, Decision};
+use super::plan::{self, Farewell, Remedy, Step};
+use super::rescue::Closing;
+use super::rotation::Begun;
+use super::uplink::Uplink;
 use crate::ipc::commit::{Mark, State};
 use crate::ipc::control::ToSupervisor;
 use crate::ipc::scoreboard::Count;
 use crate::store::clock;
 use crate::store::segment::Segment;
-use crate::sys::{OwnedFd, crash, file};
+use crate::sys::{crash, file};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -30,22 +30,27 @@ const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// up open files, and a power cut can tear only so many.
 pub(super) const MOST_CLOSING: usize = 4;
 
-/// A batch whose intent is published.
+/// A batch under way.
 #[derive(Debug)]
 pub(super) struct Pending {
     /// Which uplinks take part, by index, in the order of the file; and with how many frames each.
     pub parts: Vec<(usize, usize)>,
     /// The state after it.
     pub next: State,
+    /// What is to be done next.
+    pub step: Step,
 }
 
 impl Writer {
     /// Decides what to store next and does it. False: there is nothing (more) to do now.
     pub(super) fn store_some(&mut self, now: Instant) -> io::Result<bool> {
         if self.must_move() {
-            return Ok(self.move_on(now));
+            return Ok(self.move_on(now) || self.refuse_for_room()?);
         }
         if self.pending.is_none() {
+            if self.refuse_late()? {
+                return Ok(true);
+            }
             let count = self.uplinks.len();
             let order: Vec<usize> = (0..count).map(|step| (self.turn + step) % count).collect();
             self.turn = self.turn.wrapping_add(1);
@@ -53,25 +58,30 @@ impl Writer {
             let offers = order.iter().map(|&index| self.uplinks[index].headers());
             match batch::decide(offers, self.offset, limit) {
                 Decision::Wait => return Ok(false),
-                Decision::Rotate if self.closing >= MOST_CLOSING => return Ok(false),
+                Decision::Rotate if self.closing.len() >= MOST_CLOSING => return Ok(false),
                 Decision::Rotate => {
                     self.move_on(now);
                     return Ok(true);
                 }
                 Decision::Store(_) if !self.is_untouched() => return Ok(true),
-                Decision::Store(counts) => self.intend(order.into_iter().zip(counts).collect()),
+                Decision::Store(counts) => self.prepare(order.into_iter().zip(counts).collect()),
             }
         }
+        let before = self.offset;
         match self.attempt() {
             Ok(()) => {
                 self.failures = 0;
-                if self.stalled.take().is_some() {
-                    notice!("storing again in {}", self.live.name.build());
+                if self.offset > before {
+                    self.found_room();
                 }
                 Ok(true)
             }
             Err(Fault::Wait(error)) => {
                 self.scoreboard.add(Count::Faults, 1);
+                self.note(&error, now);
+                if self.refuse_for_room()? {
+                    return Ok(true);
+                }
                 if self.stalled.is_none() {
                     let (name, offset, remedy) = (self.live.name.build(), self.offset, remedy(&error));
                     error!("cannot write to {name} at byte {offset}: {error}; nothing is echoed until it can{remedy}");
@@ -90,7 +100,8 @@ impl Writer {
     /// The live segment has failed: it is never written or synced again.
     fn condemn(&mut self, error: &io::Error, now: Instant) {
         self.scoreboard.add(Count::Faults, 1);
-        self.record.set_suspect(self.live.identity.sequence);
+        let live = self.live.name.clone();
+        self.doubt(&live, self.good_to);
         self.failures += 1;
         // The first failure costs no time; a disk that goes on failing must neither fill its directory nor the log.
         let wait = backoff(self.failures);
@@ -104,80 +115,116 @@ impl Writer {
         );
     }
 
-    fn intend(&mut self, parts: Vec<(usize, usize)>) {
-        let bytes: u64 =
-            parts.iter().flat_map(|&(index, count)| self.uplinks[index].headers().take(count)).map(file_bytes).sum();
-        let marks = parts.iter().map(|&(index, count)| self.uplinks[index].mark_after(count)).collect();
-        let next = State { segment: self.live.identity, offset: self.offset + bytes, marks };
-        self.record.intend(&next);
-        crash::point("after-intent");
-        self.uncommitted = true;
-        self.pending = Some(Pending { parts, next });
+    fn prepare(&mut self, parts: Vec<(usize, usize)>) {
+        let taking_part = parts.iter().map(|&(index, count)| {
+            let uplink = &self.uplinks[index];
+            (uplink.mark(), uplink.headers().take(count))
+        });
+        let next = State { good_to: self.good_to, ..plan::after_batch(self.live.identity, self.offset, taking_part) };
+        self.pending = Some(Pending { parts, next, step: Step::Intend });
     }
 
-    /// Carries out the published intent. May be repeated until it succeeds.
-    pub(super) fn attempt(&mut self) -> Result<(), Fault> {
-        let Some(pending) = &self.pending else { return Ok(()) };
-        let mut bodies = Vec::with_capacity(pending.parts.len());
-        for &(index, count) in &pending.parts {
+    /// Goes on with the batch under way, to its end or to a step that fails: that one is next again.
+    fn attempt(&mut self) -> Result<(), Fault> {
+        let Some(mut pending) = self.pending.take() else { return Ok(()) };
+        loop {
+            if let Err(fault) = self.carry_out(&pending) {
+                self.pending = Some(pending);
+                return Err(fault);
+            }
+            match pending.step.next(self.config.server.echo) {
+                Some(next) => pending.step = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn carry_out(&mut self, pending: &Pending) -> Result<(), Fault> {
+        match pending.step {
+            Step::Intend => {
+                self.record.intend(&pending.next);
+                crash::point("after-intent");
+            }
+            Step::Write => {
+                self.ask_for_room(pending.next.offset - self.offset).map_err(Fault::Wait)?;
+                self.uncommitted = true;
+                self.write(&pending.parts)?;
+                self.dirty = true;
+                crash::point("after-write");
+            }
+            Step::Sync => {
+                self.live.file.sync_data().map_err(Fault::Suspect)?;
+                (self.dirty, self.good_to) = (false, pending.next.offset);
+                self.scoreboard.add(Count::Syncs, 1);
+            }
+            Step::Commit => {
+                self.record.commit();
+                self.uncommitted = false;
+                // Here and not later: it is the progress that a supervisor asks for when this writer has died.
+                self.scoreboard.add(Count::Batches, 1);
+                crash::point("after-commit");
+                self.scoreboard.add(Count::Bytes, pending.next.offset - self.offset);
+                self.offset = pending.next.offset;
+            }
+            Step::Consume => self.consume(&pending.parts).map_err(Fault::Internal)?,
+            Step::Acknowledge => {
+                crash::point("before-ack");
+                for &(index, _) in &pending.parts {
+                    self.uplinks[index].acknowledge().map_err(Fault::Internal)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, parts: &[(usize, usize)]) -> Result<(), Fault> {
+        let mut bodies = Vec::with_capacity(parts.len());
+        for &(index, count) in parts {
             bodies.push(self.uplinks[index].bodies(count).map_err(Fault::Internal)?);
         }
         let mut slices = Vec::with_capacity(bodies.iter().map(Vec::len).sum());
-        for (&(index, _), bodies) in pending.parts.iter().zip(&bodies) {
+        for (&(index, _), bodies) in parts.iter().zip(&bodies) {
             let uplink = &self.uplinks[index];
             slices.extend(bodies.iter().map(|body| IoSlice::new(uplink.bytes(body))));
         }
-        write(&self.live.file, &mut slices, self.offset).map_err(Fault::of_write)?;
-        crash::point("after-write");
-        if self.config.server.echo == Echo::Synced {
-            self.live.file.sync_data().map_err(Fault::Suspect)?;
-            self.scoreboard.add(Count::Syncs, 1);
-        } else {
-            self.dirty = true;
-        }
-        self.record.commit();
-        // Here and not later: it is the progress that a supervisor asks for when this writer has died.
-        self.scoreboard.add(Count::Batches, 1);
-        self.uncommitted = false;
-        crash::point("after-commit");
-        self.settle().map_err(Fault::Internal)
+        write(&self.live.file, &mut slices, self.offset).map_err(Fault::of_write)
     }
 
-    /// Behind the commit: takes the frames out of the pipes and sends the acks.
-    fn settle(&mut self) -> io::Result<()> {
-        let Some(pending) = self.pending.take() else { return Ok(()) };
-        self.scoreboard.add(Count::Bytes, pending.next.offset - self.offset);
-        self.offset = pending.next.offset;
-        for &(index, count) in pending.parts.iter().filter(|(_, count)| *count > 0) {
+    fn consume(&mut self, parts: &[(usize, usize)]) -> io::Result<()> {
+        for &(index, count) in parts.iter().filter(|(_, count)| *count > 0) {
             let uplink = &mut self.uplinks[index];
-            let records: u64 = uplink.headers().take(count).map(|header| u64::from(header.records)).sum();
-            self.scoreboard.add(Count::Messages, records);
+            self.scoreboard.add(Count::Messages, uplink.records(count));
             uplink.consume(count, &self.null)?;
-        }
-        crash::point("before-ack");
-        for (index, _) in pending.parts {
-            self.uplinks[index].acknowledge()?;
         }
         Ok(())
     }
 
     /// The committed state, as it is between two batches.
     fn state(&self) -> State {
-        let marks: Vec<Mark> = self.uplinks.iter().map(super::uplink::Uplink::mark).collect();
-        State { segment: self.live.identity, offset: self.offset, marks }
+        self.state_with(self.uplinks.iter().map(Uplink::mark).collect())
+    }
+
+    /// The committed state with these marks instead.
+    pub(super) fn state_with(&self, marks: Vec<Mark>) -> State {
+        let (segment, offset, good_to) = (self.live.identity, self.offset, self.good_to);
+        State { segment, offset, good_to, marks, overhang: self.room.overhang }
+    }
+
+    pub(super) fn may_publish(&self) -> bool {
+        // An overhang is in the state itself.
+        plan::may_publish(self.pending.is_some(), self.uncommitted && !self.room.overhang)
     }
 
     /// Publishes the committed state: after a rotation, or when links came or went.
     pub(super) fn publish(&self) {
-        // It would replace the intent, whose batch may already be in the file.
-        debug_assert!(self.pending.is_none());
+        debug_assert!(self.may_publish());
         self.record.intend(&self.state());
         self.record.commit();
     }
 
     /// Whether a rotation failed where the old segment may not be written any more.
-    fn is_past_swap(&self) -> bool {
-        self.rotation.as_ref().is_some_and(|rotation| !rotation.before_swap())
+    fn is_past_return(&self) -> bool {
+        self.rotation.as_ref().is_some_and(|rotation| !rotation.may_be_given_up())
     }
 
     fn may_rotate(&self, now: Instant) -> bool {
@@ -185,9 +232,11 @@ impl Writer {
         self.rotation_retry.is_none_or(|at| now >= at) && self.channel.unsent() <= MOST_UNSENT
     }
 
-    /// Whether the live segment must not be written any more: it failed, or a rotation got as far as its swap.
+    /// Whether the live segment must not be written any more: it failed, a batch was given up in its middle, or a
+    /// rotation got as far as its swap.
     pub(super) fn must_move(&self) -> bool {
-        self.record.is_suspect(self.live.identity.sequence) || self.is_past_swap()
+        let spoilt = self.room.overhang || self.record.is_tampered(self.live.identity.sequence);
+        self.leaving || spoilt || self.record.failed().is_some() || self.is_past_return()
     }
 
     /// Leaves the live segment for a new one. If it cannot, the old one goes on, unless it [must not](Self::must_move).
@@ -199,75 +248,110 @@ impl Writer {
             return false;
         }
         let (kept, name) = (self.offset, self.live.name.build());
-        let Some(old) = self.begin_segment(now) else { return false };
-        let uncommitted = std::mem::take(&mut self.uncommitted);
-        let cut = old.metadata().and_then(|old_now| match old_now.len() > kept && uncommitted {
-            true => old.set_len(kept),
-            false => Ok(()),
-        });
-        if let Err(error) = cut {
-            error!("cannot cut {name} at byte {kept}: {error}; what follows there is not part of the store");
+        let (old, saves) = match self.begin_segment(now) {
+            Progress::Begun(old, saves) => (old, saves),
+            Progress::UnderWay => return true,
+            Progress::Failed => return false,
+        };
+        let mut deed = Some(Farewell::FIRST);
+        while let Some(now) = deed {
+            match now {
+                Farewell::Cut => self.cut_uncommitted(&old, &name, kept),
+                Farewell::Forget => (self.pending, self.room.overhang) = (None, false),
+                Farewell::Publish => {
+                    self.publish();
+                    crash::point("rotate-published");
+                }
+                Farewell::Settle => self.settle_saved(saves),
+            }
+            deed = now.next();
         }
-        self.pending = None;
-        self.publish();
-        crash::point("rotate-published");
         self.stalled = None;
         true
     }
 
-    /// Runs the rotation under way, or a new one; on success the live segment is the new one. Returns the old one.
-    fn begin_segment(&mut self, now: Instant) -> Option<Arc<File>> {
-        let rotation = self.rotation.get_or_insert_with(Rotation::new);
+    fn cut_uncommitted(&mut self, old: &File, name: &str, kept: u64) {
+        let length = old.metadata().map(|metadata| metadata.len());
+        let cut = length.map(|length| plan::cut(length, kept, self.uncommitted));
+        if let Err(error) = cut.and_then(|cut| cut.map_or(Ok(()), |at| old.set_len(at))) {
+            error!("cannot cut {name} at byte {kept}: {error}; what follows there is not part of the store");
+        }
+        self.uncommitted = false;
+    }
+
+    /// Runs the rotation under way, or a new one; on success the live segment is the new one.
+    fn begin_segment(&mut self, now: Instant) -> Progress {
+        let failed = self.record.failed();
+        let mut rotation = match self.rotation.take() {
+            // What has failed since has to be saved as well, if it is not too late for that.
+            Some(mut rotation) if failed.is_some() && rotation.saves() != failed => {
+                if rotation.give_up(&mut self.shelf) { self.wanted_rotation() } else { rotation }
+            }
+            Some(rotation) => rotation,
+            None => self.wanted_rotation(),
+        };
         match rotation.run(&mut self.shelf, clock::now_seconds()) {
-            Ok((segment, second)) => {
-                self.rotation = None;
+            Ok(None) => {
+                self.rotation = Some(rotation);
+                Progress::UnderWay
+            }
+            Ok(Some(begun)) => {
                 self.rotation_retry = None;
-                Some(self.install(segment, second))
+                self.tell_saved(&rotation, &begun);
+                let saves = begun.saves;
+                Progress::Begun(self.install(begun), saves)
             }
             Err(error) => {
-                if self.rotation_retry.is_none() {
-                    let after =
-                        if self.must_move() { "nothing is echoed until it can" } else { "going on with the old one" };
-                    let remedy = remedy(&error);
-                    warn!(
-                        "cannot begin a new segment: {error}; {after}, trying again every {ROTATION_RETRY:?}{remedy}"
-                    );
-                }
+                self.note(&error, now);
+                self.rotation = Some(rotation);
+                self.tell_stuck(&error);
                 self.rotation_retry = Some(now + ROTATION_RETRY);
-                None
+                Progress::Failed
             }
         }
     }
 
-    fn install(&mut self, segment: Segment, second: OwnedFd) -> Arc<File> {
+    fn tell_stuck(&self, error: &io::Error) {
+        if self.rotation_retry.is_none() {
+            let after = if self.must_move() { "nothing is echoed until it can" } else { "going on with the old one" };
+            let remedy = remedy(error);
+            warn!("cannot begin a new segment: {error}; {after}, trying again every {ROTATION_RETRY:?}{remedy}");
+        }
+    }
+
+    fn install(&mut self, begun: Begun) -> Arc<File> {
+        let Begun { segment, filled, second, saves } = begun;
         self.channel.send(ToSupervisor::Segment { sequence: segment.identity.sequence, file: second });
         self.scoreboard.add(Count::Rotations, 1);
         let old = std::mem::replace(&mut self.live, segment);
-        self.offset = 0;
-        self.dirty = false;
-        self.rotate_requested = false;
+        let (good_to, end) = (self.good_to, self.offset);
+        (self.good_to, self.offset) = (filled, filled);
+        (self.dirty, self.leaving, self.rotate_requested) = (false, false, false);
         if let Some(more) = self.rotations_told.admit(u64::try_from(clock::now_seconds()).unwrap_or(0)) {
             let more = if more > 0 { format!(" ({more} more were not logged)") } else { String::new() };
             info!("live segment {}{more}", self.live.name.build());
         }
         self.open_window();
         crash::point("rotate-before-old-sync");
-        if self.record.is_suspect(old.identity.sequence) {
+        let Segment { name, identity, file } = old;
+        if saves.is_some() || self.record.is_tampered(identity.sequence) {
             // The kernel has marked its pages clean: another sync would say that all is well (fsync(2), "Notes").
-            self.channel.send(ToSupervisor::Settled(old.identity.sequence));
+            self.channel.send(ToSupervisor::Settled(identity.sequence));
         } else {
-            self.close(old.identity.sequence, Arc::clone(&old.file));
+            self.close(Closing { name, file: Arc::clone(&file), good_to, end });
         }
-        old.file
+        file
     }
 }
 
-impl Writer {
-    /// Has a closed segment synced, off the ack path.
-    pub(super) fn close(&mut self, sequence: u64, file: Arc<File>) {
-        self.closing += 1;
-        self.syncer.submit(Job::Closed { sequence, file, directory: Arc::clone(&self.shelf.directory) });
-    }
+/// What became of a rotation.
+enum Progress {
+    /// The live segment is the new one; this was the old, and from this one on all that failed is saved.
+    Begun(Arc<File>, Option<u64>),
+    /// There is more to do.
+    UnderWay,
+    /// It is tried again later.
+    Failed,
 }
 
 /// Why a batch could not be carried out.
@@ -283,10 +367,9 @@ pub(super) enum Fault {
 
 impl Fault {
     fn of_write(error: io::Error) -> Self {
-        use nix::libc::{EDQUOT, ENOMEM, ENOSPC, EROFS};
-        match error.raw_os_error() {
-            Some(ENOSPC | EDQUOT | EROFS | ENOMEM) => Self::Wait(error),
-            _ => Self::Suspect(error),
+        match plan::failed_write(error.raw_os_error()) {
+            Remedy::Wait => Self::Wait(error),
+            Remedy::Leave => Self::Suspect(error),
         }
     }
 }
@@ -301,9 +384,10 @@ fn backoff(failures: u32) -> Duration {
 
 /// What the operator can do, as the end of a sentence.
 fn remedy(error: &io::Error) -> &'static str {
-    use nix::libc::{EDQUOT, ENOENT, ENOSPC, EROFS};
+    use nix::libc::{EDQUOT, EIO, ENOENT, ENOSPC, EROFS};
     match error.raw_os_error() {
-        Some(ENOENT) => "; the store's directory is gone: restart the daemon once it is back",
+        Some(EIO) => "; the disk fails, the kernel's log (dmesg) tells how",
+        Some(ENOENT) => "; the store's directory is gone: it is made again if that is allowed",
         Some(ENOSPC | EDQUOT) => "; make room there, it goes on by itself",
         Some(EROFS) => "; remount it writable, or add ReadWritePaths= to the service unit",
         _ => "",

@@ -6,7 +6,14 @@
 
 mod batch;
 mod file;
+mod intake;
+#[cfg(test)]
+mod model;
 mod opening;
+mod place;
+mod plan;
+mod refuse;
+mod rescue;
 mod rotation;
 mod startup;
 mod syncer;
@@ -29,13 +36,15 @@ use crate::sys::AsFd;
 use crate::sys::poll::{Event, Poller};
 use crate::sys::signals::Signals;
 use file::Pending;
+use refuse::Room;
+use rescue::Closing;
 use rotation::{Rotation, Shelf};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use syncer::{Job, Syncer};
+use syncer::{Job, Outcome, Syncer};
 use uplink::Uplink;
 
 const CONTROL: u64 = 0;
@@ -86,6 +95,8 @@ struct Writer {
     live: Segment,
     /// Bytes of the live segment that are committed.
     offset: u64,
+    /// Of these, what a sync has covered.
+    good_to: u64,
     /// The period of `rotate.interval` that the live segment's records belong to.
     window: Option<Window>,
     record: CommitRecord,
@@ -102,6 +113,9 @@ struct Writer {
     failures: u32,
     /// Bytes behind `offset` may be of a batch that was not committed.
     uncommitted: bool,
+    room: Room,
+    /// The live segment is not written any more.
+    leaving: bool,
     rotations_told: Limiter,
     rotation: Option<Rotation>,
     rotation_retry: Option<Instant>,
@@ -110,8 +124,8 @@ struct Writer {
     /// There are bytes that no sync was asked for.
     dirty: bool,
     syncing: bool,
-    /// Closed segments that wait for their sync.
-    closing: usize,
+    /// Closed segments that wait for their sync, or for being saved, the oldest first.
+    closing: Vec<Closing>,
     last_sync: Instant,
     channel: Channel<ToSupervisor, ToWriter>,
     scoreboard: Scoreboard,
@@ -122,6 +136,8 @@ struct Writer {
     /// The supervisor is dead: if nothing can be stored by then, leave, so that the lock is free for the next daemon.
     orphan_until: Option<Instant>,
     examined_at: Instant,
+    /// What is wrong with the store's place, as it was said last.
+    trouble: Option<place::Trouble>,
     lock: File,
 }
 
@@ -132,7 +148,7 @@ enum Leave {
 
 impl Writer {
     fn serve(mut self) -> io::Result<u8> {
-        if self.pending.is_none() {
+        if self.may_publish() {
             self.publish();
         }
         for uplink in &mut self.uplinks {
@@ -186,12 +202,17 @@ impl Writer {
             match self.channel.receive()? {
                 Received::Nothing => return Ok(None),
                 Received::Message(ToWriter::Attach(link)) => {
-                    let mark = Mark { id: link.terms.id, through: 0, staged: 0 };
+                    let mark = Mark { id: link.terms.id, ..Mark::default() };
                     self.attach(link, mark)?;
                 }
                 Received::Message(ToWriter::Rotate) => self.rotate_requested = true,
                 Received::Message(ToWriter::Retire) => return Ok(Some(Leave::Retired)),
-                Received::Message(ToWriter::Finish) => self.finishing = true,
+                Received::Message(ToWriter::Remind) => self.remind(),
+                Received::Message(ToWriter::Stop) => self.stop_waiting(),
+                Received::Message(ToWriter::Finish) => {
+                    self.finishing = true;
+                    self.stop_waiting();
+                }
                 Received::End => {
                     self.poller.remove(self.channel.as_fd())?;
                     self.orphaned();
@@ -252,7 +273,7 @@ impl Writer {
 
     /// Drops the links that are at their end. `Finished`: none is left and none will come.
     fn sweep(&mut self) -> io::Result<Option<Leave>> {
-        if self.pending.is_none() {
+        if self.may_publish() {
             let mut index = 0;
             while index < self.uplinks.len() {
                 if !self.uplinks[index].is_drained() {
@@ -272,7 +293,7 @@ impl Writer {
                 self.publish();
             }
         }
-        let done = self.finishing && self.uplinks.is_empty() && self.pending.is_none();
+        let done = self.finishing && self.uplinks.is_empty() && self.pending.is_none() && !self.has_to_cut();
         Ok(done.then_some(Leave::Finished))
     }
 
@@ -285,49 +306,34 @@ impl Writer {
         if now >= self.examined_at + TICK {
             self.examined_at = now;
             self.examine_live();
+            self.examine_place();
         }
         self.rotate_requested &= self.offset > 0;
         if self.wants_rotation() {
             self.move_on(now);
         }
-        let Some(interval) = self.config.store.sync_interval else { return };
-        if self.dirty && !self.syncing && self.config.server.echo != Echo::Synced && now >= self.last_sync + interval {
+        if self.sync_at().is_some_and(|at| now >= at) {
             (self.dirty, self.syncing, self.last_sync) = (false, true, now);
             let file = Arc::clone(&self.live.file);
-            self.syncer.submit(Job::Live { sequence: self.live.identity.sequence, file });
+            self.syncer.submit(Job::Live { sequence: self.live.identity.sequence, upto: self.offset, file });
         }
     }
 
     /// Whether a rotation can go on now: it was asked for, or failed before and is tried again.
     fn wants_rotation(&self) -> bool {
-        let may = self.pending.is_none() && self.closing < file::MOST_CLOSING;
+        let may = self.pending.is_none() && self.closing.len() < file::MOST_CLOSING;
         may && (self.rotate_requested || self.rotation.is_some())
     }
 
     fn synced(&mut self) {
         self.syncer.bell().clear();
         while let Some(outcome) = self.syncer.outcome() {
-            self.scoreboard.add(Count::Syncs, 1);
             self.judge(&outcome);
-            if outcome.live {
-                self.syncing = false;
-            } else {
-                self.closing = self.closing.saturating_sub(1);
-                self.channel.send(ToSupervisor::Settled(outcome.sequence));
-            }
-        }
-    }
-
-    fn judge(&mut self, outcome: &syncer::Outcome) {
-        if let Err(error) = &outcome.result {
-            self.scoreboard.add(Count::Faults, 1);
-            error!(
-                "cannot sync segment {}: {error}; what was written since its last sync may not survive a power cut",
-                outcome.sequence
-            );
-            if outcome.sequence == self.live.identity.sequence {
-                self.record.set_suspect(outcome.sequence);
-                self.rotate_requested = true;
+            match outcome.live {
+                Some(_) => self.syncing = false,
+                // Until they are saved, the next writer needs the one that failed and all after it.
+                None if self.record.failed().is_some_and(|failed| failed <= outcome.sequence) => {}
+                None => self.channel.send(ToSupervisor::Settled(outcome.sequence)),
             }
         }
     }
@@ -340,12 +346,16 @@ impl Writer {
 
     /// How long to wait for news. Only a deed that can be done then counts: anything else would spin.
     fn sleep(&self, now: Instant) -> Duration {
-        let sync = self.config.store.sync_interval.filter(|_| self.dirty && !self.syncing);
-        let sync = sync.filter(|_| self.config.server.echo != Echo::Synced).map(|interval| self.last_sync + interval);
         let retry = self.rotation_retry.filter(|_| self.wants_rotation() || self.must_move());
         let until = |at: Instant| at.saturating_duration_since(now);
-        let timers = [self.stalled, retry, sync].into_iter().flatten().map(until);
+        let timers = [self.stalled, retry, self.sync_at()].into_iter().flatten().map(until);
         timers.chain(self.edge()).chain([TICK]).min().unwrap_or(TICK)
+    }
+
+    /// When the live segment is synced in the background.
+    fn sync_at(&self) -> Option<Instant> {
+        let may = self.dirty && !self.syncing && !self.must_move() && self.config.server.echo != Echo::Synced;
+        self.config.store.sync_interval.filter(|_| may).map(|interval| self.last_sync + interval)
     }
 
     /// How long until the clock asks for a rotation.
@@ -355,25 +365,33 @@ impl Writer {
         Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
     }
 
-    /// The last to leave: syncs, notes the clean end.
-    fn finish(self) -> u8 {
-        let mut code = exit::OK;
-        let Self { live, offset, shelf, config, syncer, .. } = self;
-        for outcome in syncer.finish() {
-            if let Err(error) = outcome.result {
-                error!("cannot sync segment {}: {error}", outcome.sequence);
-                code = exit::FAILED;
-            }
+    /// The last to leave: saves what failed, syncs, notes the clean end.
+    fn finish(mut self) -> u8 {
+        self.tell_refused();
+        let mut outcomes = self.syncer.finish();
+        if outcomes.iter().all(|outcome| outcome.result.is_ok()) && self.record.failed().is_none() {
+            let sequence = self.live.identity.sequence;
+            outcomes.push(Outcome::of_live(sequence, self.offset, self.live.file.sync_all()));
         }
-        let noted = live.file.sync_all().and_then(|()| match code {
-            exit::OK => CleanEnd::write(shelf.directory.as_fd(), &live.name, offset, config.store.format),
-            _ => Ok(()),
-        });
+        outcomes.iter().for_each(|outcome| self.judge(outcome));
+        self.rotation_retry = None;
+        while self.record.failed().is_some() && self.move_on(Instant::now()) {}
+        let name = self.live.name.build();
+        info!("{name} ends at byte {}", self.offset);
+        if self.record.failed().is_some() {
+            error!("what could not be synced could not be saved either: the next start will try again");
+            return exit::FAILED;
+        }
+        let noted =
+            CleanEnd::write(self.shelf.directory.as_fd(), &self.live.name, self.offset, self.config.store.format);
         if let Err(error) = noted {
-            error!("cannot sync {} at the end: {error}", live.name.build());
-            code = exit::FAILED;
+            if refuse::is_full(&error) {
+                warn!("cannot note the clean end of {name}: {error}; the next start will look for torn records");
+                return exit::OK;
+            }
+            error!("cannot note the clean end of {name}: {error}; the next start will look for torn records");
+            return exit::FAILED;
         }
-        info!("{} ends at byte {offset}", live.name.build());
-        code
+        exit::OK
     }
 }

@@ -1,28 +1,31 @@
 //! Opening the live segment: at the start of a run by what the directory holds, later by the commit record.
 //!
 //! Promise: nothing acknowledged is touched; the live segment is never cut while it is `current`.
-use super::rotation::{Rotation, Shelf};
+use super::plan;
+use super::rescue;
+use super::rotation::{Begun, Rotation, Shelf};
 use crate::config::Format;
 use crate::ipc::commit::{Found, State};
+use crate::store::clock;
 use crate::store::directory::{self, Era};
 use crate::store::names::{CURRENT, SegmentName};
-use crate::store::reader::LINE_LIMIT;
-use crate::store::recovery::{CleanEnd, Verdict, set_aside, verdict, whole_length};
+use crate::store::recovery::{CleanEnd, Torn, Verdict, repair, verdict};
 use crate::store::segment::{Identity, Segment};
-use crate::store::{clock, parse};
 use crate::sys::{AsFd, OwnedFd, crash, file};
 use std::io;
 use std::sync::Arc;
 
 /// After an unclean end so many of the newest segments may end in a torn record: the last live one, those closed before
 /// it and not yet synced, and one that a start killed in the middle of its recovery has begun.
-const DOUBTFUL: usize = super::file::MOST_CLOSING + 2;
+pub(super) const DOUBTFUL: usize = super::file::MOST_CLOSING + 2;
 
 /// An open live segment.
 pub(super) struct Opened {
     pub live: Segment,
     /// Its bytes that are committed.
     pub offset: u64,
+    /// Of these, what a sync has covered.
+    pub good_to: u64,
     /// A second description of it, for the supervisor to keep.
     pub second: OwnedFd,
     /// Torn ends that were set aside.
@@ -32,13 +35,10 @@ pub(super) struct Opened {
 /// Opens the live segment, as the commit record says or, without one, as the directory does. Also returns what of the
 /// record still counts: a batch that was pending for a file that is gone is decided on anew.
 pub(super) fn open(shelf: &mut Shelf, found: Found, era: Option<Era>, format: Format) -> io::Result<(Opened, Found)> {
-    let base = match &found {
-        Found::Nothing => return Ok((recover(shelf, era, format)?, found)),
-        Found::Settled(base) | Found::Pending { base, .. } => base.clone(),
-    };
-    match resume(shelf, &base.segment, base.offset) {
+    let Some(base) = plan::inheritance(&found) else { return Ok((recover(shelf, era, format)?, found)) };
+    match resume(shelf, base) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok((replace_lost(shelf, &base, &error)?, Found::Settled(base)))
+            Ok((replace_lost(shelf, base, &error, format)?, plan::without_segment(found)))
         }
         result => Ok((result?, found)),
     }
@@ -65,16 +65,24 @@ fn recover(shelf: &mut Shelf, era: Option<Era>, format: Format) -> io::Result<Op
         notice!("the last end was not a clean one; looking for torn records");
     }
     save_foreign_current(&directory, &segments)?;
-    let (live, second) = match live {
-        Some(segment) => Rotation::adopt(segment).run(shelf, clock::now_seconds())?,
-        None => Rotation::new().run(shelf, clock::now_seconds())?,
+    let unsaved = rescue::unsaved(&directory, &segments, era)?;
+    let saving = !unsaved.is_empty();
+    let rotation = match live {
+        _ if saving => Rotation::rescuing(unsaved),
+        Some(segment) => Rotation::adopt(segment),
+        None => Rotation::new(),
     };
+    let begun = rotation.complete(shelf, clock::now_seconds())?;
     crash::point("recover-swapped");
+    rescue::cut_moved(&directory);
+    let live = begun.segment;
+    let offset = if saving { begun.filled } else { offset };
     let mut torn = 0;
     if check {
         let since = era.map_or(0, |era| era.since);
         let older = segments.iter().rev().filter(|name| name.sequence != live.identity.sequence);
-        for name in older.take(DOUBTFUL).filter(|name| name.sequence >= since) {
+        let doubtful = older.take(DOUBTFUL).filter(|name| name.sequence >= since);
+        for name in doubtful.filter(|name| rescue::moved_to(&directory, name).is_none()) {
             torn += u64::from(set_torn_aside(&directory, name, era.map(|era| era.format))?);
         }
     }
@@ -86,7 +94,7 @@ fn recover(shelf: &mut Shelf, era: Option<Era>, format: Format) -> io::Result<Op
         0 => info!("live segment {}", live.name.build()),
         _ => info!("live segment {}, resumed at byte {offset}", live.name.build()),
     }
-    Ok(Opened { live, offset, second, torn })
+    Ok(Opened { live, offset, good_to: offset, second: begun.second, torn })
 }
 
 /// A `current` that is no segment's second name is somebody else's file, or part of a copy: it gets another name before
@@ -110,24 +118,19 @@ fn save_foreign_current(directory: &Arc<OwnedFd>, segments: &[SegmentName]) -> i
     file::rename_at(directory.as_fd(), CURRENT, &aside)
 }
 
-/// Whether a torn end was set aside. The format is what the store says, never what the bytes look like: in a `raw` store
-/// they are the clients'. Where it is unknown, and in `raw`, whatever ends with a newline counts as whole.
+/// Whether a torn end was set aside.
 fn set_torn_aside(directory: &Arc<OwnedFd>, name: &SegmentName, format: Option<Format>) -> io::Result<bool> {
-    let segment = Segment::open(directory.as_fd(), name.clone())?;
-    let is_record = |line: &[u8]| format.is_none_or(|format| parse::parse(format, line).is_ok());
-    let whole = whole_length(&segment.file, LINE_LIMIT as u64, is_record)?;
-    let moved = set_aside(directory.as_fd(), name, &segment.file, whole)?;
-    if moved > 0 {
-        let name = name.build();
-        warn!(
-            "unclean end: {moved} bytes after byte {whole} of {name} are no whole record; none of it was echoed as stored; moved to {name}.torn"
-        );
-    }
-    Ok(moved > 0)
+    let Some(Torn { whole, moved, aside }) = repair(directory.as_fd(), name, format)? else { return Ok(false) };
+    let name = name.build();
+    warn!(
+        "unclean end: {moved} bytes after byte {whole} of {name} are no whole record; moved to {aside}; unless power was cut, none of it was echoed as stored"
+    );
+    Ok(true)
 }
 
 /// A later writer: opens the segment that the commit record names.
-fn resume(shelf: &Shelf, identity: &Identity, offset: u64) -> io::Result<Opened> {
+fn resume(shelf: &Shelf, base: &State) -> io::Result<Opened> {
+    let State { segment: identity, offset, good_to, .. } = base;
     let segments = shelf.list()?;
     let name = segments.iter().find(|name| name.sequence == identity.sequence).ok_or(io::ErrorKind::NotFound)?;
     let live = Segment::open(shelf.directory.as_fd(), name.clone())?;
@@ -137,18 +140,22 @@ fn resume(shelf: &Shelf, identity: &Identity, offset: u64) -> io::Result<Opened>
     }
     let second = live.second_description(shelf.directory.as_fd())?;
     notice!("going on with {} at byte {offset}", live.name.build());
-    Ok(Opened { live, offset, second, torn: 0 })
+    Ok(Opened { live, offset: *offset, good_to: *good_to, second, torn: 0 })
 }
 
 /// The live segment is not where it was left: somebody removed or replaced it. What was not committed is still in the
 /// pipes and goes to a new one.
-fn replace_lost(shelf: &mut Shelf, base: &State, why: &io::Error) -> io::Result<Opened> {
+fn replace_lost(shelf: &mut Shelf, base: &State, why: &io::Error, format: Format) -> io::Result<Opened> {
     let Identity { sequence, .. } = base.segment;
     crate::error!(
         "segment {sequence} is gone ({why}), and {} bytes of records with it; a new one takes over",
         base.offset
     );
     shelf.last_sequence = shelf.last_sequence.max(sequence);
-    let (live, second) = Rotation::new().run(shelf, clock::now_seconds())?;
-    Ok(Opened { live, offset: 0, second, torn: 0 })
+    let Begun { segment: live, second, .. } = Rotation::new().complete(shelf, clock::now_seconds())?;
+    // What was put in the place of a deleted directory may be an older copy, in another format.
+    if directory::era(shelf.directory.as_fd()).is_some_and(|era| era.format != format) {
+        directory::set_era(shelf.directory.as_fd(), Era { format, since: live.identity.sequence })?;
+    }
+    Ok(Opened { live, offset: 0, good_to: 0, second, torn: 0 })
 }

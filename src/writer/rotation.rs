@@ -2,12 +2,23 @@
 //!
 //! Create → Sync → Link → Swap. Until the swap the old segment stays live and writable; after it the old one is never
 //! written again. A kill leaves a newer, empty segment behind, which the next writer finds and goes on with.
+//!
+//! Where acknowledged records have to be saved from segments that failed, the new segment begins with them: Create (a
+//! hidden file) → Fill (and sync) → Note (in the manifest) → Names → Link → Swap. The one step that counts is the link
+//! that gives the file its name: before it the records are where they were, after it they are in the new segment.
+use super::plan::Stage;
 use crate::config::Config;
+use crate::store::manifest;
 use crate::store::names::SegmentName;
-use crate::store::segment::{self, Segment};
-use crate::sys::{AsFd, OwnedFd, crash};
+use crate::store::rescue::{self, Rescue};
+use crate::store::segment::{self, Segment, sync_names};
+use crate::sys::{AsFd, BorrowedFd, OwnedFd, crash};
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
+
+/// Pieces of about a mebibyte that are copied before the writer looks at its other duties.
+const PIECES_A_TURN: usize = 8;
 
 /// Where segments are made, and what they are called.
 #[derive(Debug)]
@@ -40,6 +51,18 @@ impl Shelf {
         segment::list(self.directory.as_fd())
     }
 
+    /// Takes back a segment that was never live, so that the numbers have no gap; not one that readers of
+    /// `current` have, nor one with records in it.
+    fn discard(&mut self, segment: &Segment) {
+        let is_new = segment.length().is_ok_and(|length| length == 0);
+        if !is_new || segment.is_current(self.directory.as_fd()).unwrap_or(true) {
+            return;
+        }
+        if segment.remove(self.directory.as_fd()).is_ok() && self.last_sequence == segment.identity.sequence {
+            self.last_sequence -= 1;
+        }
+    }
+
     fn create(&mut self, now: i64) -> io::Result<Segment> {
         loop {
             let name = SegmentName { prefix: self.prefix.clone(), sequence: self.last_sequence + 1, start: now };
@@ -56,81 +79,226 @@ impl Shelf {
     }
 }
 
-#[derive(Debug)]
-enum Stage {
-    Create,
-    Sync(Segment),
-    Link(Segment),
-    Swap(Segment),
-}
+/// The end of a segment that failed, to be saved.
+pub type Source = rescue::Source<Arc<File>>;
 
 /// A rotation under way.
 #[derive(Debug)]
 pub struct Rotation {
+    /// What is to be done next.
     stage: Stage,
+    /// Of a rescue: the file that has no name yet.
+    hidden: Option<Arc<File>>,
+    /// The new segment, once it is made.
+    new: Option<Segment>,
     second: Option<OwnedFd>,
+    rescue: Option<Rescue<Arc<File>>>,
+    /// The oldest failed segment that is saved with it.
+    saves: Option<u64>,
+    /// Bytes of the new segment that are saved records.
+    filled: u64,
+    /// The start time in the name that was noted for them.
+    noted: i64,
+}
+
+/// A new live segment.
+#[derive(Debug)]
+pub struct Begun {
+    /// The segment.
+    pub segment: Segment,
+    /// Its bytes, all of them records saved from others; synced.
+    pub filled: u64,
+    /// Its second description.
+    pub second: OwnedFd,
+    /// The oldest failed segment that is saved with it.
+    pub saves: Option<u64>,
 }
 
 impl Rotation {
     /// A rotation that has done nothing yet.
     pub fn new() -> Self {
-        Self { stage: Stage::Create, second: None }
-    }
-
-    /// Goes on with the new segment that a killed writer left.
-    pub fn adopt(segment: Segment) -> Self {
-        Self { stage: Stage::Sync(segment), second: None }
-    }
-
-    /// Whether the old segment may still be written: not once the swap may have happened.
-    pub fn before_swap(&self) -> bool {
-        !matches!(self.stage, Stage::Swap(_))
-    }
-
-    /// Goes through the stages. Returns the new live segment and its second description; on an error the rotation stays
-    /// at the stage that failed, and running it again retries there.
-    pub fn run(&mut self, shelf: &mut Shelf, now: i64) -> io::Result<(Segment, OwnedFd)> {
-        loop {
-            self.stage = match std::mem::replace(&mut self.stage, Stage::Create) {
-                Stage::Create => {
-                    let segment = shelf.create(now)?;
-                    crash::point("rotate-created");
-                    Stage::Sync(segment)
-                }
-                Stage::Sync(segment) => {
-                    let synced = segment.sync_new(shelf.directory.as_fd());
-                    let second = synced.and_then(|()| segment.second_description(shelf.directory.as_fd()));
-                    match second {
-                        Ok(second) => self.second = Some(second),
-                        Err(error) => return self.stay(Stage::Sync(segment), error),
-                    }
-                    crash::point("rotate-synced");
-                    Stage::Link(segment)
-                }
-                Stage::Link(segment) => {
-                    if let Err(error) = segment.link(shelf.directory.as_fd()) {
-                        return self.stay(Stage::Link(segment), error);
-                    }
-                    crash::point("rotate-linked");
-                    Stage::Swap(segment)
-                }
-                Stage::Swap(segment) => {
-                    if let Err(error) = segment.swap(shelf.directory.as_fd()) {
-                        return self.stay(Stage::Swap(segment), error);
-                    }
-                    crash::point("rotate-swapped");
-                    let second =
-                        self.second.take().map_or_else(|| segment.second_description(shelf.directory.as_fd()), Ok)?;
-                    return Ok((segment, second));
-                }
-            };
+        Self {
+            stage: Stage::Create,
+            hidden: None,
+            new: None,
+            second: None,
+            rescue: None,
+            saves: None,
+            filled: 0,
+            noted: 0,
         }
     }
 
-    fn stay<T>(&mut self, stage: Stage, error: io::Error) -> io::Result<T> {
-        self.stage = stage;
-        Err(error)
+    /// One whose new segment begins with what has to be saved from these, the oldest first.
+    pub fn rescuing(sources: Vec<Source>) -> Self {
+        let saves = sources.first().map(|source| source.name.sequence);
+        Self { rescue: Some(Rescue::new(sources)), saves, ..Self::new() }
     }
+
+    /// Goes on with the new, empty segment that a killed writer left.
+    pub fn adopt(segment: Segment) -> Self {
+        Self { stage: Stage::Sync, new: Some(segment), ..Self::new() }
+    }
+
+    /// Goes on with the new segment to which a killed writer has saved what was in `saves` and later.
+    pub fn adopt_saved(segment: Segment, saves: u64) -> io::Result<Self> {
+        let filled = segment.length()?;
+        Ok(Self { saves: Some(saves), filled, ..Self::adopt(segment) })
+    }
+
+    /// The oldest failed segment that is saved with it.
+    pub fn saves(&self) -> Option<u64> {
+        self.saves
+    }
+
+    /// What the copy has come to.
+    pub fn rescue(&self) -> Option<&Rescue<Arc<File>>> {
+        self.rescue.as_ref()
+    }
+
+    /// Whether the old segment may still be written, or another rotation take this one's place.
+    pub fn may_be_given_up(&self) -> bool {
+        self.stage.may_be_given_up(self.saves.is_some())
+    }
+
+    /// Leaves no trace of it; false if it has gone too far.
+    pub fn give_up(&mut self, shelf: &mut Shelf) -> bool {
+        let may = self.may_be_given_up();
+        if may && let Some(segment) = self.new.take() {
+            shelf.discard(&segment);
+        }
+        may
+    }
+
+    /// Goes through the stages. `None`: there is more to do, a lot was copied. On an error the rotation stays at the
+    /// stage that failed, or goes back to the beginning, and running it again goes on there.
+    pub fn run(&mut self, shelf: &mut Shelf, now: i64) -> io::Result<Option<Begun>> {
+        loop {
+            match self.carry_out(shelf, now) {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(error) => {
+                    self.retreat(shelf);
+                    return Err(error);
+                }
+            }
+            match self.stage.next(self.saves.is_some()) {
+                Some(next) => self.stage = next,
+                None => break,
+            }
+        }
+        let segment = self.new.take().ok_or_else(nothing_made)?;
+        let second = self.second.take().map_or_else(|| segment.second_description(shelf.directory.as_fd()), Ok)?;
+        Ok(Some(Begun { segment, filled: self.filled, second, saves: self.saves }))
+    }
+
+    /// Runs it to its end.
+    pub fn complete(mut self, shelf: &mut Shelf, now: i64) -> io::Result<Begun> {
+        loop {
+            if let Some(begun) = self.run(shelf, now)? {
+                return Ok(begun);
+            }
+        }
+    }
+
+    /// Does the stage at hand; false if that needs another turn.
+    fn carry_out(&mut self, shelf: &mut Shelf, now: i64) -> io::Result<bool> {
+        let directory = Arc::clone(&shelf.directory);
+        match (self.stage, &self.new) {
+            (Stage::Create, _) => match &mut self.rescue {
+                Some(rescue) => {
+                    rescue.rewind();
+                    self.hidden = Some(Segment::hidden(directory.as_fd(), shelf.mode)?);
+                    crash::point("rescue-created");
+                }
+                None => {
+                    self.new = Some(shelf.create(now)?);
+                    crash::point("rotate-created");
+                }
+            },
+            (Stage::Fill, _) => return self.fill(directory.as_fd()),
+            (Stage::Note, _) => self.note(shelf, now)?,
+            (Stage::Name, _) => {
+                let hidden = self.hidden.clone().ok_or_else(nothing_made)?;
+                let name =
+                    SegmentName { prefix: shelf.prefix.clone(), sequence: shelf.last_sequence, start: self.noted };
+                self.new = Some(Segment::named(directory.as_fd(), name, hidden)?);
+                crash::point("rescue-named");
+            }
+            (Stage::Sync, Some(segment)) => {
+                // What was saved is synced already, and only the name is new.
+                if self.saves.is_some() {
+                    sync_names(&directory)?
+                } else {
+                    segment.sync_new(directory.as_fd())?
+                }
+                self.second = Some(segment.second_description(directory.as_fd())?);
+                crash::point("rotate-synced");
+            }
+            (Stage::Link, Some(segment)) => {
+                segment.link(directory.as_fd())?;
+                crash::point("rotate-linked");
+            }
+            (Stage::Swap, Some(segment)) => {
+                segment.swap(directory.as_fd())?;
+                crash::point("rotate-swapped");
+            }
+            (_, None) => return Err(nothing_made()),
+        }
+        Ok(true)
+    }
+
+    /// Copies some more; true once all is copied and synced.
+    fn fill(&mut self, directory: BorrowedFd<'_>) -> io::Result<bool> {
+        let (Some(rescue), Some(file)) = (&mut self.rescue, &self.hidden) else { return Err(nothing_made()) };
+        for _ in 0..PIECES_A_TURN {
+            if rescue.step(file)? {
+                self.filled = rescue.written();
+                file.sync_all()?;
+                rescue.keep_lost(directory)?;
+                crash::point("rescue-filled");
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Notes where the saved records will be found; a name that is there already would count as them.
+    fn note(&mut self, shelf: &mut Shelf, now: i64) -> io::Result<()> {
+        let Some(rescue) = &self.rescue else { return Err(nothing_made()) };
+        loop {
+            shelf.last_sequence += 1;
+            let name = SegmentName { prefix: shelf.prefix.clone(), sequence: shelf.last_sequence, start: now };
+            if manifest::exists(&*shelf.directory, &name.build()) {
+                continue;
+            }
+            if let Err(error) = manifest::append(shelf.directory.as_fd(), &rescue.notes(&name)) {
+                shelf.last_sequence -= 1;
+                return Err(error);
+            }
+            self.noted = now;
+            crash::point("rescue-noted");
+            return Ok(());
+        }
+    }
+
+    /// After an error: a file of which a sync may have failed is not used again. A second sync would say that all is
+    /// well, whatever is lost.
+    fn retreat(&mut self, shelf: &mut Shelf) {
+        let begins_anew = match self.stage {
+            Stage::Sync => self.saves.is_none(),
+            Stage::Fill => true,
+            _ => false,
+        };
+        if begins_anew {
+            self.new.take().iter().for_each(|segment| shelf.discard(segment));
+            self.stage = Stage::Create;
+        }
+    }
+}
+
+fn nothing_made() -> io::Error {
+    io::Error::other("a rotation without a new segment")
 }
 
 #[cfg(test)]
@@ -149,10 +317,11 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let mut shelf = shelf(place.path());
         for sequence in 1..=3 {
-            let (segment, second) = Rotation::new().run(&mut shelf, 100).unwrap();
+            let begun = Rotation::new().complete(&mut shelf, 100).unwrap();
+            let Begun { segment, second, .. } = begun;
             assert_eq!(segment.identity.sequence, sequence);
             assert!(segment.is_current(shelf.directory.as_fd()).unwrap());
-            assert_eq!(std::fs::File::from(second).metadata().unwrap().ino(), segment.identity.inode);
+            assert_eq!(File::from(second).metadata().unwrap().ino(), segment.identity.inode);
         }
     }
 
@@ -162,7 +331,7 @@ mod tests {
         let mut shelf = shelf(place.path());
         let taken = SegmentName { prefix: "messages".into(), sequence: 1, start: 100 }.build();
         std::fs::write(place.path().join(&taken), "not ours").unwrap();
-        let (segment, _) = Rotation::new().run(&mut shelf, 100).unwrap();
+        let Begun { segment, .. } = Rotation::new().complete(&mut shelf, 100).unwrap();
         assert_eq!(segment.identity.sequence, 2);
         assert_eq!(std::fs::read(place.path().join(&taken)).unwrap(), b"not ours");
     }
@@ -171,10 +340,10 @@ mod tests {
     fn a_rotation_goes_on_where_a_killed_one_stopped() {
         let place = tempfile::tempdir().unwrap();
         let mut shelf = shelf(place.path());
-        Rotation::new().run(&mut shelf, 100).unwrap();
+        Rotation::new().complete(&mut shelf, 100).unwrap();
         let left = shelf.create(200).unwrap();
         let identity = left.identity;
-        let (segment, _) = Rotation::adopt(left).run(&mut shelf, 300).unwrap();
+        let Begun { segment, .. } = Rotation::adopt(left).complete(&mut shelf, 300).unwrap();
         assert_eq!(segment.identity, identity);
         assert!(segment.is_current(shelf.directory.as_fd()).unwrap());
     }

@@ -1,10 +1,13 @@
 //! A writer's beginning: the first of a run examines the directory, every later one goes on from the commit record.
 use super::file::Pending;
+use super::place::is_deleted;
+use super::plan::{self, Inherited, Newer, Rebirth, Step};
+use super::refuse::Room;
+use super::rescue::{Closing, cut_moved, moved_to, saved_in};
 use super::rotation::{Rotation, Shelf};
 use super::syncer::{Job, Outcome, Syncer};
 use super::uplink::Uplink;
 use super::{Writer, opening};
-use crate::config::Echo;
 use crate::exit::Fatal;
 use crate::ipc::commit::{CommitRecord, Found, Mark, State};
 use crate::ipc::control::ToSupervisor;
@@ -13,12 +16,12 @@ use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::WriterSeat;
 use crate::log::Limiter;
 use crate::store::directory;
+use crate::store::names::SegmentName;
 use crate::store::segment::Segment;
 use crate::sys::poll::{Interest, Poller};
 use crate::sys::signals::{Signals, ignore, reset};
 use crate::sys::{AsFd, OwnedFd, pipe};
 use nix::sys::signal::Signal;
-use std::cmp::Ordering;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -28,6 +31,9 @@ use std::time::Instant;
 pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     let system = |error: io::Error| Fatal::system("start the writer", error);
     let record = CommitRecord::map(seat.commit.as_fd()).map_err(system)?;
+    if is_deleted(&seat.directory) {
+        seat.channel.send(ToSupervisor::Reclaim);
+    }
     let place = seat.config.store.directory.clone();
     let cannot = |error: io::Error| directory::failed("open the live segment", &error, &place);
     let mut shelf = Shelf::new(&seat.directory, &seat.config).map_err(cannot)?;
@@ -36,19 +42,24 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     let (links, kept) = (std::mem::take(&mut seat.links), std::mem::take(&mut seat.segments));
     let (sequence, second) = (opened.live.identity.sequence, opened.second);
     let mut writer = assemble(seat, shelf, opened.live, opened.offset, record).map_err(system)?;
+    writer.good_to = opened.good_to;
     writer.scoreboard.add(Count::TornRecords, opened.torn);
     writer.channel.send(ToSupervisor::Segment { sequence, file: second });
-    writer.inherit(kept, matches!(found, Found::Pending { .. }));
+    let segments = writer.shelf.list().map_err(cannot)?;
+    cut_moved(&writer.shelf.directory);
+    writer.clear_settled(&segments);
+    writer.inherit(kept, &segments, matches!(found, Found::Pending { .. }));
+    writer.find_failed(&segments);
     drain_private(&writer).map_err(system)?;
-    let marks = match &found {
-        Found::Nothing => State::default(),
-        Found::Settled(base) | Found::Pending { base, .. } => base.clone(),
-    };
+    let marks = plan::inheritance(&found).cloned().unwrap_or_default();
+    // A predecessor gave up a batch in its middle and was killed before it had left the segment.
+    writer.room.overhang = marks.overhang && marks.segment == writer.live.identity;
+    writer.uncommitted = writer.room.overhang;
     for link in links {
         let mark = marks.mark(link.terms.id);
         writer.attach(link, mark).map_err(system)?;
     }
-    writer.go_on(found).map_err(system)?;
+    writer.go_on(found, &segments).map_err(system)?;
     Ok(writer)
 }
 
@@ -67,6 +78,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         shelf,
         live,
         offset,
+        good_to: 0,
         window: None,
         record,
         uplinks: Vec::new(),
@@ -77,6 +89,8 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         stalled: None,
         failures: 0,
         uncommitted: false,
+        room: Room::new(Instant::now()),
+        leaving: false,
         rotations_told: Limiter::new(),
         rotation: None,
         rotation_retry: None,
@@ -84,7 +98,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         syncer,
         dirty: true,
         syncing: false,
-        closing: 0,
+        closing: Vec::new(),
         last_sync: Instant::now(),
         channel: seat.channel,
         scoreboard: seat.scoreboard,
@@ -93,6 +107,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         finishing: false,
         orphan_until: None,
         examined_at: Instant::now(),
+        trouble: None,
         lock: seat.lock,
     };
     writer.open_window();
@@ -109,22 +124,46 @@ fn drain_private(writer: &Writer) -> io::Result<()> {
 }
 
 impl Writer {
-    /// Syncs what a dead writer may have left unsynced, by descriptions that it never used: they tell of the errors too
-    /// that only it was told.
-    ///
-    /// `synced` mode and a batch to repeat: the answer is waited for, since a file that failed must not get the batch.
-    fn inherit(&mut self, kept: Vec<(u64, OwnedFd)>, pending: bool) {
-        let live = self.live.identity.sequence;
+    /// Syncs what a dead writer may have left unsynced, by descriptions that it never used.
+    fn inherit(&mut self, kept: Vec<(u64, OwnedFd)>, segments: &[SegmentName], pending: bool) {
+        let (live, failed) = (self.live.identity.sequence, self.record.failed());
         for (sequence, file) in kept {
-            match sequence.cmp(&live) {
-                Ordering::Equal if pending && self.config.server.echo == Echo::Synced => {
+            match plan::inherited(sequence, live, failed, pending, self.config.server.echo) {
+                Inherited::SyncFirst => {
                     let result = File::from(file).sync_data();
-                    self.judge(&Outcome { sequence, live: true, result });
+                    self.judge(&Outcome::of_live(sequence, self.offset, result));
                 }
-                Ordering::Less => self.close(sequence, Arc::new(File::from(file))),
-                Ordering::Equal => self.syncer.submit(Job::Inherited { sequence, file }),
-                // Of a rotation that was not published; it is adopted, and then opened anew.
-                Ordering::Greater => {}
+                Inherited::SyncAside => self.syncer.submit(Job::Inherited { sequence, upto: self.offset, file }),
+                Inherited::Close => self.inherit_closed(sequence, File::from(file), segments, true),
+                Inherited::Keep => self.inherit_closed(sequence, File::from(file), segments, false),
+                Inherited::Drop => {}
+            }
+        }
+    }
+
+    /// A segment that a predecessor closed and that no sync is known to have covered; one that failed waits for being
+    /// saved, and one whose end was saved is done with.
+    fn inherit_closed(&mut self, sequence: u64, file: File, segments: &[SegmentName], sync: bool) {
+        let name = segments.iter().find(|name| name.sequence == sequence);
+        let name = name.filter(|name| moved_to(&self.shelf.directory, name).is_none());
+        let (Some(name), Ok(metadata)) = (name, file.metadata()) else {
+            return self.channel.send(ToSupervisor::Settled(sequence));
+        };
+        let closing = Closing { name: name.clone(), file: Arc::new(file), good_to: 0, end: metadata.len() };
+        if sync { self.close(closing) } else { self.closing.push(closing) }
+    }
+
+    /// Opens what failed and nobody has kept: its end has to be saved all the same.
+    fn find_failed(&mut self, segments: &[SegmentName]) {
+        let Some(failed) = self.record.failed() else { return };
+        for name in segments.iter().filter(|name| (failed..self.live.identity.sequence).contains(&name.sequence)) {
+            if self.closing.iter().any(|closing| closing.name == *name) {
+                continue;
+            }
+            let opened = Segment::open(self.shelf.directory.as_fd(), name.clone());
+            match opened.and_then(|segment| Ok((segment.length()?, segment.file))) {
+                Ok((end, file)) => self.closing.push(Closing { name: name.clone(), file, good_to: 0, end }),
+                Err(error) => error!("cannot open {}, of which a sync has failed: {error}", name.build()),
             }
         }
     }
@@ -154,40 +193,37 @@ impl Writer {
         let frames: usize = parts.iter().map(|part| part.1).sum();
         notice!("repeating a batch of {frames} frames that the last writer did not commit");
         self.uncommitted = true;
-        self.pending = Some(Pending { parts, next });
+        self.pending = Some(Pending { parts, next, step: Step::Write });
         self.store_some(Instant::now())?;
         Ok(())
     }
 
-    /// Finishes what a predecessor was killed in: a rotation, which left a segment newer than the committed one, or a
-    /// batch. An intent that names another segment than the commit is a rotation's, and is made anew with it.
-    fn go_on(&mut self, found: Found) -> io::Result<()> {
-        let segments = self.shelf.list()?;
-        let live = self.live.identity;
-        let pending = match found {
-            Found::Pending { base, next } if base.segment == next.segment => Some(next),
-            _ => None,
-        };
-        if let Some(newer) = segments.iter().rev().find(|name| name.sequence > live.sequence) {
-            let segment = Segment::open(self.shelf.directory.as_fd(), newer.clone())?;
-            if segment.length()? == 0 {
-                if pending.is_some() {
-                    // The predecessor was leaving this segment in the middle of a batch: so do we, whatever it takes.
-                    self.record.set_suspect(live.sequence);
-                    self.uncommitted = true;
-                }
-                self.rotation = Some(Rotation::adopt(segment));
+    /// Finishes what a predecessor was killed in: a rotation or a batch.
+    fn go_on(&mut self, found: Found, segments: &[SegmentName]) -> io::Result<()> {
+        let (directory, live) = (Arc::clone(&self.shelf.directory), self.live.identity.sequence);
+        let name = segments.last().filter(|name| name.sequence > live);
+        let newest = name.map(|name| Segment::open(directory.as_fd(), name.clone())).transpose()?;
+        let failed = self.record.failed();
+        let saved = newest
+            .as_ref()
+            .zip(failed)
+            .is_some_and(|(newest, failed)| saved_in(&directory, segments, failed, &newest.name));
+        let swapped = !self.live.is_current(directory.as_fd())?;
+        let newer = |newest: &Segment| Ok::<_, io::Error>(Newer { length: newest.length()?, saved, swapped });
+        let newer = newest.as_ref().map(newer).transpose()?;
+        match (plan::rebirth(found, self.must_move(), newer), newest) {
+            (Rebirth::Adopt { mid_batch, leave }, Some(segment)) => {
+                (self.leaving, self.uncommitted) = (leave, mid_batch);
+                self.rotation = Some(match failed.filter(|_| saved) {
+                    Some(failed) => Rotation::adopt_saved(segment, failed)?,
+                    None => Rotation::adopt(segment),
+                });
                 self.move_on(Instant::now());
-                return Ok(());
             }
+            (Rebirth::Replay(next), _) => self.replay(next)?,
+            (Rebirth::Leave, _) => self.uncommitted = true,
+            (Rebirth::Decide | Rebirth::Adopt { .. }, _) => {}
         }
-        match pending {
-            Some(next) if !self.record.is_suspect(live.sequence) => self.replay(next),
-            Some(_) => {
-                self.uncommitted = true;
-                Ok(())
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }

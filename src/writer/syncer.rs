@@ -16,6 +16,8 @@ pub enum Job {
     Live {
         /// Its number.
         sequence: u64,
+        /// Its committed bytes, all of which are written before this sync begins.
+        upto: u64,
         /// The writer's own description of it.
         file: Arc<File>,
     },
@@ -23,6 +25,8 @@ pub enum Job {
     Inherited {
         /// Its number.
         sequence: u64,
+        /// See `Live`.
+        upto: u64,
         /// The description.
         file: OwnedFd,
     },
@@ -42,10 +46,12 @@ pub enum Job {
 pub struct Outcome {
     /// The segment.
     pub sequence: u64,
-    /// Whether the segment was live when the job was given.
-    pub live: bool,
-    /// What the kernel said.
+    /// Of a segment that was live when the job was given: its bytes that the sync covers.
+    pub live: Option<u64>,
+    /// What the kernel said of the file.
     pub result: io::Result<()>,
+    /// What it said of the directory, if that was synced too.
+    pub names: io::Result<()>,
 }
 
 /// The thread and the way to it.
@@ -65,8 +71,13 @@ impl Syncer {
         let wake = Arc::new(Wake::new()?);
         let bell = Arc::clone(&wake);
         let thread = thread::Builder::new().name("sync".into()).spawn(move || {
+            let mut failed = Vec::new();
             for job in inbox {
-                if report.send(job.run()).is_err() {
+                let outcome = job.run(&failed);
+                if outcome.result.is_err() {
+                    failed.push(outcome.sequence);
+                }
+                if report.send(outcome).is_err() {
                     break;
                 }
                 bell.ring();
@@ -93,8 +104,8 @@ impl Syncer {
         self.outcomes.try_recv().ok()
     }
 
-    /// Lets the thread do what it was given, and returns the outcomes.
-    pub fn finish(mut self) -> Vec<Outcome> {
+    /// Lets the thread do what it was given, and returns the outcomes; it takes no more.
+    pub fn finish(&mut self) -> Vec<Outcome> {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -103,16 +114,28 @@ impl Syncer {
     }
 }
 
+impl Outcome {
+    /// A sync of the live segment's first `upto` bytes.
+    pub fn of_live(sequence: u64, upto: u64, result: io::Result<()>) -> Self {
+        Self { sequence, live: Some(upto), result, names: Ok(()) }
+    }
+}
+
 impl Job {
-    fn run(self) -> Outcome {
+    /// `failed`: segments of which a sync has failed; another one would say that all is well, whatever is lost.
+    fn run(self, failed: &[u64]) -> Outcome {
+        let sync = |sequence: u64, file: &File| match failed.contains(&sequence) {
+            true => Err(io::Error::other("its last sync failed")),
+            false => file.sync_data(),
+        };
         match self {
-            Self::Live { sequence, file } => Outcome { sequence, live: true, result: file.sync_data() },
-            Self::Inherited { sequence, file } => {
-                Outcome { sequence, live: true, result: File::from(file).sync_data() }
+            Self::Live { sequence, upto, file } => Outcome::of_live(sequence, upto, sync(sequence, &file)),
+            Self::Inherited { sequence, upto, file } => {
+                Outcome::of_live(sequence, upto, sync(sequence, &File::from(file)))
             }
             Self::Closed { sequence, file, directory } => {
-                let result = file.sync_data().and_then(|()| crate::store::segment::sync_names(&directory));
-                Outcome { sequence, live: false, result }
+                let names = crate::store::segment::sync_names(&directory);
+                Outcome { sequence, live: None, result: sync(sequence, &file), names }
             }
         }
     }

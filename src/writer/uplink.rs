@@ -2,29 +2,18 @@
 //!
 //! Promise: reading takes nothing out of the pipe (tee(2)); only [`Uplink::consume`] does, after the commit. Bytes that
 //! are not the one frame that must come next break the link, and only it.
+use super::intake::{self, Broken, Frame};
+use super::plan;
 use crate::ipc::commit::Mark;
 use crate::ipc::link::{Link, PrivatePipe, Terms};
-use crate::protocol::ack;
-use crate::protocol::frame::{self, Header, Kind};
+use crate::protocol::ack::Ack;
+use crate::protocol::frame::{Header, Kind};
 use crate::sys::{self, AsFd, BorrowedFd, OwnedFd, crash, file, memory, pipe};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-
-/// A whole frame in the buffer.
-#[derive(Clone, Copy, Debug)]
-pub struct Frame {
-    /// Its header.
-    pub header: Header,
-    /// Where its body begins in the buffer.
-    at: usize,
-}
-
-/// What is wrong with a link for good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken(pub String);
 
 /// One link.
 #[derive(Debug)]
@@ -41,8 +30,6 @@ pub struct Uplink {
     frames: VecDeque<Frame>,
     /// Bytes of `buffer` that were consumed since the last look.
     consumed: usize,
-    /// Where the next fragment must begin, counting the frames at hand.
-    fragment_at: u64,
     /// The pipe may begin in the middle of a committed frame: a predecessor was killed while consuming.
     resync: bool,
     /// There may be bytes in the pipe that were not looked at.
@@ -70,8 +57,7 @@ impl Uplink {
             buffer: Vec::new(),
             frames: VecDeque::new(),
             consumed: 0,
-            fragment_at: mark.staged,
-            resync: mark.through > 0,
+            resync: plan::may_be_stale(mark),
             unseen: true,
             wide,
             hung_up: false,
@@ -116,9 +102,33 @@ impl Uplink {
         self.buffer.len() - self.consumed + usize::try_from(self.mark.staged).unwrap_or(usize::MAX)
     }
 
-    /// The whole frames at hand.
+    /// The whole frames at hand that may be stored: none as long as a refusal is not told, or goes on.
     pub fn headers(&self) -> impl Iterator<Item = &Header> {
-        self.frames.iter().map(|frame| &frame.header)
+        let untold = self.is_refusing() && self.acked != Some(self.mark.through);
+        let count = if untold || self.late() > 0 { 0 } else { self.frames.len() };
+        self.frames.iter().take(count).map(|frame| &frame.header)
+    }
+
+    /// Whether the last frame was refused.
+    fn is_refusing(&self) -> bool {
+        self.mark.refused_from > 0
+    }
+
+    /// How many of the frames at hand were made before the worker learned of the last refusal: they may hold the next
+    /// messages of connections that were refused, and are refused too, room or not.
+    pub fn late(&self) -> usize {
+        plan::late(self.mark, self.frames.iter().map(|frame| &frame.header))
+    }
+
+    /// How many of the frames at hand may be refused when there is no room: all, unless they were echoed already.
+    pub fn refusable(&self) -> usize {
+        let promised = self.frames.iter().any(|frame| frame.header.promised);
+        if promised { 0 } else { self.frames.len() }
+    }
+
+    /// Messages in the first `count` frames.
+    pub fn records(&self, count: usize) -> u64 {
+        self.frames.iter().take(count).map(|frame| u64::from(frame.header.records)).sum()
     }
 
     /// Looks at all that is in the pipe, through `private`, and finds the whole frames.
@@ -134,63 +144,45 @@ impl Uplink {
             Err(error) if sys::would_block(&error) => {}
             Err(error) => return Err(error),
         }
-        if self.resync
-            && let Err(broken) = self.skip_stale(null)?
-        {
-            return Ok(Err(broken));
+        let mut skipped = 0;
+        if self.resync {
+            match self.skip_stale(null)? {
+                Ok(stale) => skipped = stale,
+                Err(broken) => return Ok(Err(broken)),
+            }
         }
-        let found = self.parse();
-        // Where one look cannot take in all: look again until there is nothing new.
-        self.unseen |= !self.wide && (!self.frames.is_empty() || self.buffer.len() > seen_before);
+        let found = intake::whole_frames(&self.buffer, &self.terms, self.mark, &mut self.frames);
+        let grew = self.buffer.len() > seen_before;
+        self.unseen |= intake::look_again(self.wide, !self.frames.is_empty(), skipped, grew);
         Ok(found)
     }
 
     /// Takes out of the pipe what belongs to committed frames, up to the next frame's mark or, as long as that has not
-    /// come, all that cannot be its beginning.
-    fn skip_stale(&mut self, null: &File) -> io::Result<Result<(), Broken>> {
-        let next = self.mark.through + 1;
-        let stale = match frame::stale_prefix(&self.buffer, self.terms.secret, next) {
+    /// come, all that cannot be its beginning. Returns how many bytes.
+    fn skip_stale(&mut self, null: &File) -> io::Result<Result<usize, Broken>> {
+        let stale = match intake::stale(&self.buffer, &self.terms, self.mark) {
             Ok(stale) => stale,
-            Err(broken) => return Ok(Err(Broken(broken.to_string()))),
+            Err(broken) => return Ok(Err(broken)),
         };
         pipe::consume(self.data.as_fd(), null, stale)?;
         self.buffer.drain(..stale);
-        self.resync = self.buffer.len() < frame::HEADER;
-        Ok(Ok(()))
-    }
-
-    fn parse(&mut self) -> Result<(), Broken> {
-        let mut at = 0;
-        let mut sequence = self.mark.through + 1;
-        self.fragment_at = self.mark.staged;
-        let terms = self.terms;
-        loop {
-            let rest = &self.buffer[at..];
-            let header = match Header::decode(rest, terms.secret, sequence, terms.frame_limit) {
-                Ok(Some(header)) if header.frame_len() <= rest.len() => header,
-                Ok(_) => return Ok(()),
-                Err(broken) => return Err(Broken(broken.to_string())),
-            };
-            let body = &rest[frame::HEADER..header.frame_len()];
-            self.fragment_at = next_fragment(&header, body, self.fragment_at, terms.record_limit as u64)?;
-            self.frames.push_back(Frame { header, at: at + frame::HEADER });
-            at += header.frame_len();
-            sequence += 1;
-        }
+        self.resync = intake::may_be_stale(&self.buffer);
+        Ok(Ok(stale))
     }
 
     /// Where the first `count` frames leave the link once they are stored.
     pub fn mark_after(&self, count: usize) -> Mark {
-        match count.checked_sub(1).and_then(|last| self.frames.get(last)) {
-            None => self.mark,
-            Some(Frame { header, .. }) => {
-                let staged = match header.kind {
-                    Kind::Fragment => u64::from(header.offset) + u64::from(header.length),
-                    _ => 0,
-                };
-                Mark { id: self.mark.id, through: header.sequence, staged }
-            }
-        }
+        plan::mark_after(self.mark, self.last_of(count))
+    }
+
+    fn last_of(&self, count: usize) -> Option<&Header> {
+        let last = count.checked_sub(1).and_then(|last| self.frames.get(last));
+        last.map(|frame| &frame.header)
+    }
+
+    /// Where the first `count` frames leave the link once they are refused. What was staged of their record is void.
+    pub fn mark_refused(&self, count: usize) -> Mark {
+        plan::mark_refused(self.mark, self.frames.front().map(|frame| &frame.header), self.last_of(count))
     }
 
     /// What is committed.
@@ -200,8 +192,7 @@ impl Uplink {
 
     /// How many of the frames at hand are needed to come to frame `through`, if they are all there.
     pub fn count_to(&self, through: u64) -> Option<usize> {
-        let count = usize::try_from(through.checked_sub(self.mark.through)?).ok()?;
-        (count <= self.frames.len()).then_some(count)
+        plan::count_to(self.mark, through, self.frames.len())
     }
 
     /// The file bytes of the first `count` frames, in order: slices of the buffer, and a record put together from
@@ -234,16 +225,26 @@ impl Uplink {
 
     /// Takes the first `count` frames, which are committed, out of the pipe.
     pub fn consume(&mut self, count: usize, null: &File) -> io::Result<()> {
-        let mark = self.mark_after(count);
+        self.take(count, self.mark_after(count), null, "half-consume")
+    }
+
+    /// The same of frames that are refused.
+    pub fn drop_refused(&mut self, count: usize, null: &File) -> io::Result<()> {
+        self.take(count, self.mark_refused(count), null, "half-refuse")
+    }
+
+    fn take(&mut self, count: usize, mark: Mark, null: &File, point: &str) -> io::Result<()> {
         let frames: Vec<Frame> = self.frames.drain(..count).collect();
         let bytes = frames.iter().map(|frame| frame.header.frame_len()).sum();
-        if crash::strikes("half-consume") {
+        if crash::strikes(point) {
             pipe::consume(self.data.as_fd(), null, bytes / 2)?;
             crash::die();
         }
         pipe::consume(self.data.as_fd(), null, bytes)?;
         self.consumed += bytes;
-        if frames.iter().any(|frame| frame.header.kind == Kind::LastFragment) {
+        if self.mark.staged > 0 && mark.staged == 0
+            || frames.iter().any(|frame| frame.header.kind == Kind::LastFragment)
+        {
             memory::resize(self.staging.as_fd(), 0)?;
         }
         self.mark = mark;
@@ -251,38 +252,25 @@ impl Uplink {
     }
 
     /// Sends the ack for all that is committed, unless it was sent. One that finds no room waits for the ack pipe.
+    ///
+    /// A refusal goes together with the "safe" before it, which may not have been sent: the pipe takes both or neither.
     pub fn acknowledge(&mut self) -> io::Result<()> {
-        let through = self.mark.through;
-        if self.acked == Some(through) {
-            return Ok(());
-        }
-        match file::write(self.acks.as_fd(), &ack::encode(through)) {
-            Err(error) if sys::would_block(&error) => Ok(()),
-            // The worker is gone; its data pipe tells the same.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Err(error) => Err(error),
-            Ok(_) => {
-                self.acked = Some(through);
-                Ok(())
+        let Some(through) = plan::ack_due(self.mark, self.acked) else { return Ok(()) };
+        let sent = match self.mark.refused_from.checked_sub(1) {
+            None => file::write(self.acks.as_fd(), &Ack::Safe(through).encode()),
+            Some(safe) => {
+                let both = [Ack::Safe(safe), Ack::Refused(through)].map(Ack::encode);
+                file::write(self.acks.as_fd(), both.as_flattened())
             }
+        };
+        match sent {
+            Err(error) if sys::would_block(&error) => return Ok(()),
+            // The worker is gone; its data pipe tells the same.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => self.acked = Some(through),
         }
+        Ok(())
     }
-}
-
-/// Checks a frame against what came before it: where the next fragment must begin, if one follows.
-fn next_fragment(header: &Header, body: &[u8], at: u64, record_limit: u64) -> Result<u64, Broken> {
-    let end = u64::from(header.offset) + u64::from(header.length);
-    let fits = match header.kind {
-        Kind::Records => at == 0,
-        _ => u64::from(header.offset) == at && end <= record_limit,
-    };
-    if !fits {
-        return Err(Broken("a fragment out of place".to_owned()));
-    }
-    if header.kind != Kind::Fragment && body.last() != Some(&b'\n') {
-        return Err(Broken("a record without its end".to_owned()));
-    }
-    Ok(if header.kind == Kind::Fragment { end } else { 0 })
 }
 
 /// Bytes for the file.

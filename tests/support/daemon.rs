@@ -24,7 +24,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub(super) fn new(home: Home, setup: Setup) -> Self {
+    /// A daemon that does not run yet.
+    pub fn new(home: Home, setup: Setup) -> Self {
         let manager = Manager::listen(&home);
         if !home.join("run").exists() {
             home.make_dir("run");
@@ -39,7 +40,7 @@ impl Daemon {
         daemon
     }
 
-    pub(super) fn choose_address(&mut self) {
+    pub fn choose_address(&mut self) {
         self.address = free_address();
         self.setup = self.setup.clone().listen(&[self.address]);
         self.setup.fixed_address = false;
@@ -230,10 +231,11 @@ impl Drop for Daemon {
             let _ = child.wait();
         }
         self.known.iter().filter(|pid| self.is_ours(**pid)).for_each(|pid| processes::end(*pid));
-        // A role may have been forked between the look and the kill.
+        // A role may have been forked between the look and the kill. A child of ours is about to become another test's.
+        let test = std::process::id().cast_signed();
         processes::holders(&self.log_path())
             .into_iter()
-            .filter(|pid| *pid != std::process::id().cast_signed())
+            .filter(|pid| *pid != test && processes::parent(*pid) != Some(test))
             .for_each(processes::end);
         if std::thread::panicking() {
             let log = self.log();

@@ -10,6 +10,7 @@
 pub mod checker;
 pub mod client;
 pub mod daemon;
+pub mod disk;
 pub mod drive;
 pub mod framing;
 pub mod harm;
@@ -21,6 +22,7 @@ pub mod processes;
 pub mod record;
 pub mod seed;
 pub mod setup;
+pub mod small;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,180 @@
+//! `MANIFEST.jsonl`: what is known of the store's segments beyond their bytes; for now, how far a segment is good whose
+//! write or sync failed.
+//!
+//! ```text
+//! {"segment":"messages-0000000003-….log","good-to":81920}
+//! {"segment":"messages-0000000003-….log","good-to":81920,"moved-to":"messages-0000000004-….log"}
+//! ```
+//! The first line says: a write or sync of this segment failed, and what follows byte `good-to` may not survive a power
+//! cut. The second: it was copied to the segment `moved-to`, and **once that file exists**, no byte of this one beyond
+//! `good-to` is part of the store. The last line about a segment counts; lines of other shapes belong to others.
+//!
+//! Promise: the file is replaced as a whole, durably: a kill leaves the old or the new one.
+use super::names::SegmentName;
+use crate::sys::file::{self, Access};
+use crate::sys::{AsFd, BorrowedFd};
+use serde::{Deserialize, Serialize};
+use std::io::{self, Read, Write};
+
+/// Its name in the store's directory.
+pub const MANIFEST: &str = "MANIFEST.jsonl";
+const MANIFEST_NEW: &str = ".manifest.new";
+
+/// One line: how far a segment is good.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GoodTo {
+    /// The segment's file name.
+    pub segment: String,
+    /// Its bytes that a successful sync has covered.
+    pub good_to: u64,
+    /// The segment that has what followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_to: Option<String>,
+    /// Ranges, from and to, that could not be read back as records; they are kept in `<segment>.torn`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<(u64, u64)>,
+}
+
+impl GoodTo {
+    /// The name, taken apart.
+    pub fn name(&self) -> Option<SegmentName> {
+        SegmentName::parse(&self.segment)
+    }
+}
+
+/// The last word on each segment that failed, in the order in which they were first named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manifest(Vec<GoodTo>);
+
+impl Manifest {
+    /// Reads it; empty if there is none.
+    pub fn read(directory: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(read_text(directory)?.map_or_else(Self::default, |text| Self::parse(&text)))
+    }
+
+    fn parse(text: &[u8]) -> Self {
+        let mut manifest = Self::default();
+        for line in text.split(|&byte| byte == b'\n') {
+            let Ok(entry) = serde_json::from_slice::<GoodTo>(line) else { continue };
+            // They are used as file names.
+            if entry.name().is_none()
+                || entry.moved_to.as_deref().is_some_and(|name| SegmentName::parse(name).is_none())
+            {
+                continue;
+            }
+            match manifest.0.iter_mut().find(|known| known.segment == entry.segment) {
+                Some(known) => *known = entry,
+                None => manifest.0.push(entry),
+            }
+        }
+        manifest
+    }
+
+    /// What is known of a segment.
+    pub fn of(&self, segment: &str) -> Option<&GoodTo> {
+        self.0.iter().find(|entry| entry.segment == segment)
+    }
+
+    /// All that is known.
+    pub fn into_entries(self) -> Vec<GoodTo> {
+        self.0
+    }
+
+    /// Where a segment ends for good, if its end was moved to another one, which `exists`.
+    pub fn cut(&self, segment: &str, exists: impl Fn(&str) -> bool) -> Option<u64> {
+        let entry = self.of(segment)?;
+        entry.moved_to.as_deref().is_some_and(exists).then_some(entry.good_to)
+    }
+
+    /// Segments whose end is in another one, which `exists`: their bytes beyond `good_to` do not count.
+    pub fn moved(&self, exists: impl Fn(&str) -> bool) -> impl Iterator<Item = &GoodTo> {
+        self.0.iter().filter(move |entry| entry.moved_to.as_deref().is_some_and(&exists))
+    }
+
+    /// Segments that failed and whose end is nowhere else.
+    pub fn unsaved(&self, exists: impl Fn(&str) -> bool) -> impl Iterator<Item = &GoodTo> {
+        self.0.iter().filter(move |entry| !entry.moved_to.as_deref().is_some_and(&exists))
+    }
+}
+
+/// Adds lines, durably.
+pub fn append(directory: BorrowedFd<'_>, entries: &[GoodTo]) -> io::Result<()> {
+    let mut text = read_text(directory)?.unwrap_or_default();
+    if text.last().is_some_and(|&last| last != b'\n') {
+        text.push(b'\n');
+    }
+    for entry in entries {
+        serde_json::to_writer(&mut text, entry)?;
+        text.push(b'\n');
+    }
+    file::unlink_at(directory, MANIFEST_NEW)?;
+    let mut new = file::open_at(directory, MANIFEST_NEW, Access::CreateNew, 0o640)?;
+    new.write_all(&text)?;
+    new.sync_all()?;
+    file::rename_at(directory, MANIFEST_NEW, MANIFEST)?;
+    file::sync_directory(directory)
+}
+
+fn read_text(directory: BorrowedFd<'_>) -> io::Result<Option<Vec<u8>>> {
+    match file::open_at(directory, MANIFEST, Access::Read, 0) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(mut file) => {
+            let mut text = Vec::new();
+            file.read_to_end(&mut text)?;
+            Ok(Some(text))
+        }
+    }
+}
+
+/// Whether a name is there, whatever it is; a directory that cannot be asked says no.
+pub fn exists(directory: &impl AsFd, name: &str) -> bool {
+    file::stat_at(directory.as_fd(), name).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::file::open_directory;
+
+    const ONE: &str = "messages-0000000001-20261122T084200Z.log";
+    const TWO: &str = "messages-0000000002-20261122T084300Z.log";
+
+    fn entry(segment: &str, good_to: u64, moved_to: Option<&str>) -> GoodTo {
+        GoodTo { segment: segment.into(), good_to, moved_to: moved_to.map(Into::into), lost: Vec::new() }
+    }
+
+    #[test]
+    fn the_last_line_counts_and_only_what_was_moved_is_cut() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = open_directory(place.path()).unwrap();
+        assert_eq!(Manifest::read(directory.as_fd()).unwrap(), Manifest::default());
+        append(directory.as_fd(), &[entry(ONE, 100, None)]).unwrap();
+        append(directory.as_fd(), &[entry(ONE, 100, Some(TWO)), entry(TWO, 7, None)]).unwrap();
+        let manifest = Manifest::read(directory.as_fd()).unwrap();
+        assert_eq!(manifest.of(ONE), Some(&entry(ONE, 100, Some(TWO))));
+        let moved = |there: bool| manifest.moved(move |_| there).map(|entry| entry.good_to).collect::<Vec<_>>();
+        assert_eq!((moved(true), moved(false)), (vec![100], vec![]));
+        let unsaved = |there: bool| manifest.unsaved(move |_| there).map(|entry| entry.good_to).collect::<Vec<_>>();
+        assert_eq!((unsaved(true), unsaved(false)), (vec![7], vec![100, 7]));
+        let text = std::fs::read_to_string(place.path().join(MANIFEST)).unwrap();
+        assert_eq!(
+            text.lines().nth(1),
+            Some(&*format!("{{\"segment\":\"{ONE}\",\"good-to\":100,\"moved-to\":\"{TWO}\"}}"))
+        );
+    }
+
+    #[test]
+    fn torn_lines_foreign_lines_and_paths_are_passed_over() {
+        let text = format!(
+            "{{\"segment\":\"{ONE}\",\"good-to\":1}}\n{{\"seal\":1}}\n\u{0}\n{{\"segment\":\"../x.log\",\"good-to\":1}}\n{{\"segment\":\"{TWO}\",\"good-"
+        );
+        assert_eq!(Manifest::parse(text.as_bytes()), Manifest(vec![entry(ONE, 1, None)]));
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join(MANIFEST), text).unwrap();
+        let directory = open_directory(place.path()).unwrap();
+        append(directory.as_fd(), &[entry(TWO, 9, None)]).unwrap();
+        assert_eq!(Manifest::read(directory.as_fd()).unwrap().of(TWO).unwrap().good_to, 9);
+    }
+}

@@ -1,0 +1,214 @@
+//! Segments that failed: what is noted, what is saved from them, and what the log says.
+//!
+//! Promise: a segment of which a write or sync failed is never written or synced again; nothing more is acknowledged
+//! until what was acknowledged since its last good sync stands in a new segment, synced; at every instruction a kill
+//! leaves each record in the store once. See `store::manifest` for the one step that counts.
+use super::Writer;
+use super::rotation::{Begun, Rotation, Source};
+use super::syncer::{Job, Outcome};
+use crate::ipc::scoreboard::Count;
+use crate::store::directory::Era;
+use crate::store::manifest::{self, GoodTo, Manifest, exists};
+use crate::store::names::SegmentName;
+use crate::store::rescue;
+use crate::store::segment::Segment;
+use crate::sys::{AsFd, OwnedFd};
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+/// A closed segment that waits for its sync.
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub name: SegmentName,
+    pub file: Arc<File>,
+    /// What a sync is known to have covered; 0 where a predecessor closed it.
+    pub good_to: u64,
+    /// Its acknowledged bytes.
+    pub end: u64,
+}
+
+impl Writer {
+    /// Has a closed segment synced, off the ack path.
+    pub(super) fn close(&mut self, closing: Closing) {
+        let (sequence, file) = (closing.name.sequence, Arc::clone(&closing.file));
+        self.closing.push(closing);
+        self.syncer.submit(Job::Closed { sequence, file, directory: Arc::clone(&self.shelf.directory) });
+    }
+
+    /// What a sync has come to.
+    pub(super) fn judge(&mut self, outcome: &Outcome) {
+        self.scoreboard.add(Count::Syncs, 1);
+        let sequence = outcome.sequence;
+        if let Err(error) = &outcome.names {
+            self.scoreboard.add(Count::Faults, 1);
+            error!(
+                "cannot sync the store's directory: {error}; the names of its newest files may not survive a power cut"
+            );
+        }
+        let live = sequence == self.live.identity.sequence;
+        let closing = self.closing.iter().position(|closing| closing.name.sequence == sequence);
+        match &outcome.result {
+            Ok(()) if live => self.good_to = self.good_to.max(outcome.live.unwrap_or(0)),
+            // One that is safe itself stays where an older one failed: its records are saved behind that one's.
+            Ok(()) if self.record.failed().is_some_and(|failed| failed < sequence) => {}
+            Ok(()) => {
+                let closed = closing.filter(|_| outcome.live.is_none());
+                closed.map(|index| self.closing.remove(index));
+            }
+            // With the oldest that failed, all after it are saved.
+            Err(_) if self.record.failed().is_some_and(|failed| failed <= sequence) => {}
+            Err(error) if live => {
+                let name = self.live.name.clone();
+                self.note_failure(&name, self.good_to, self.offset, error);
+            }
+            Err(error) => {
+                if let Some(Closing { name, good_to, end, .. }) = closing.map(|index| &self.closing[index]) {
+                    let (name, good_to, end) = (name.clone(), *good_to, *end);
+                    self.note_failure(&name, good_to, end, error);
+                }
+            }
+        }
+    }
+
+    fn note_failure(&mut self, name: &SegmentName, good_to: u64, end: u64, error: &io::Error) {
+        self.scoreboard.add(Count::Faults, 1);
+        error!(
+            "cannot sync {}: {error}; bytes {good_to} to {end} are acknowledged and may not be on the disk: they are saved to a new segment",
+            name.build()
+        );
+        self.doubt(name, good_to);
+    }
+
+    /// From now on the segment is neither written nor synced, by no writer: what follows `good_to` has to be saved.
+    pub(super) fn doubt(&mut self, name: &SegmentName, good_to: u64) {
+        self.record.set_failed(name.sequence);
+        // For a start after the end of all: it would find nothing wrong with the file.
+        let entry = GoodTo { segment: name.build(), good_to, moved_to: None, lost: Vec::new() };
+        if let Err(error) = manifest::append(self.shelf.directory.as_fd(), &[entry]) {
+            warn!("cannot note in {} that {} failed: {error}", manifest::MANIFEST, name.build());
+        }
+    }
+
+    /// The rotation that answers what has failed so far.
+    pub(super) fn wanted_rotation(&self) -> Rotation {
+        match self.record.failed() {
+            None => Rotation::new(),
+            Some(oldest) => Rotation::rescuing(self.sources(oldest)),
+        }
+    }
+
+    /// The ends to save: of the oldest segment that failed what follows its last good sync, and all of those after it,
+    /// lest their records stand before it.
+    fn sources(&self, oldest: u64) -> Vec<Source> {
+        let from = |sequence: u64, good_to: u64| if sequence == oldest { good_to } else { 0 };
+        let format = Some(self.config.store.format);
+        let closed = self.closing.iter().filter(|closing| closing.name.sequence >= oldest);
+        let mut sources: Vec<Source> = closed
+            .map(|closing| Source {
+                name: closing.name.clone(),
+                file: Arc::clone(&closing.file),
+                good_to: from(closing.name.sequence, closing.good_to),
+                end: closing.end,
+                format,
+            })
+            .collect();
+        sources.sort_by_key(|source| source.name.sequence);
+        let live = &self.live;
+        let sequence = live.identity.sequence;
+        // What others have changed is left as it is.
+        if sequence >= oldest && !self.record.is_tampered(sequence) {
+            let (good_to, end) = (from(sequence, self.good_to), self.offset);
+            sources.push(Source { name: live.name.clone(), file: Arc::clone(&live.file), good_to, end, format });
+        }
+        sources
+    }
+
+    /// A new segment begins with what was saved: says so, and forgets what needs no care any more.
+    pub(super) fn tell_saved(&mut self, rotation: &Rotation, begun: &Begun) {
+        let Some(oldest) = begun.saves else { return };
+        self.closing.retain(|closing| closing.name.sequence < oldest);
+        let into = begun.segment.name.build();
+        let Some(rescue) = rotation.rescue() else {
+            return notice!("the last writer had saved {} bytes to {into}", begun.filled);
+        };
+        self.scoreboard.add(Count::Rescued, rescue.records());
+        for (source, lost) in rescue.lost() {
+            let (name, good_to) = (source.name.build(), source.good_to);
+            notice!("what followed byte {good_to} of {name} is now in {into}");
+            for (from, to) in lost {
+                self.scoreboard.add(Count::LostBytes, to - from);
+                error!(
+                    "bytes {from} to {to} of {name} were acknowledged and cannot be read back as records: they are lost from the store, and kept as they are in {name}.torn"
+                );
+            }
+        }
+        notice!("saved {} records, {} bytes", rescue.records(), rescue.written());
+    }
+
+    /// Behind the publishing of the new segment: what was saved has one place now.
+    pub(super) fn settle_saved(&mut self, saves: Option<u64>) {
+        if saves.is_some() && saves == self.record.failed() {
+            self.record.clear_failed();
+            cut_moved(&self.shelf.directory);
+        }
+    }
+
+    /// A failure that a predecessor has dealt with, but for clearing its note.
+    pub(super) fn clear_settled(&mut self, segments: &[SegmentName]) {
+        let directory = &self.shelf.directory;
+        let Some(failed) = self.record.failed() else { return };
+        let name = segments.iter().find(|name| name.sequence == failed);
+        let target = name.and_then(|name| moved_to(directory, name));
+        if target.is_some_and(|target| target.sequence <= self.live.identity.sequence) {
+            self.record.clear_failed();
+        }
+    }
+}
+
+/// Where a segment's end was moved, if it was.
+pub(super) fn moved_to(directory: &OwnedFd, name: &SegmentName) -> Option<SegmentName> {
+    let manifest = Manifest::read(directory.as_fd()).ok()?;
+    let target = manifest.of(&name.build())?.moved_to.clone()?;
+    SegmentName::parse(&target).filter(|_| exists(directory, &target))
+}
+
+/// Whether a newer segment begins with what was saved from `failed`.
+pub(super) fn saved_in(directory: &OwnedFd, segments: &[SegmentName], failed: u64, newer: &SegmentName) -> bool {
+    let name = segments.iter().find(|name| name.sequence == failed);
+    name.and_then(|name| moved_to(directory, name)).is_some_and(|target| target == *newer)
+}
+
+/// Cuts what was moved away; whoever reads the store passes over what cannot be cut.
+pub(super) fn cut_moved(directory: &Arc<OwnedFd>) {
+    let failed = match Manifest::read(directory.as_fd()) {
+        Ok(manifest) => rescue::cut_moved(directory, &manifest),
+        Err(error) => return error!("cannot read {}: {error}", manifest::MANIFEST),
+    };
+    for (name, error) in failed {
+        error!(
+            "cannot cut {name}: {error}; what was moved away from its end is still there, and not part of the store"
+        );
+    }
+}
+
+/// At a start: the ends of segments that failed in an earlier run and were not saved, and all segments after them.
+pub(super) fn unsaved(directory: &OwnedFd, segments: &[SegmentName], era: Option<Era>) -> io::Result<Vec<Source>> {
+    let manifest = Manifest::read(directory.as_fd())?;
+    let entries = manifest.unsaved(|name| exists(directory, name));
+    let named = entries.filter_map(|entry| Some((entry.name()?, entry.good_to)));
+    let Some((oldest, good_to)) =
+        named.filter(|(name, _)| segments.contains(name)).min_by_key(|(name, _)| name.sequence)
+    else {
+        return Ok(Vec::new());
+    };
+    warn!("{} failed in an earlier run: what follows its byte {good_to} is saved to a new segment", oldest.build());
+    let mut sources = Vec::new();
+    for name in segments.iter().filter(|name| name.sequence >= oldest.sequence) {
+        let segment = Segment::open(directory.as_fd(), name.clone())?;
+        let format = era.filter(|era| name.sequence >= era.since).map(|era| era.format);
+        let good_to = if *name == oldest { good_to } else { 0 };
+        sources.push(Source { name: name.clone(), end: segment.length()?, file: segment.file, good_to, format });
+    }
+    Ok(sources)
+}
