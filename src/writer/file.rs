@@ -160,8 +160,9 @@ impl Writer {
             Step::Commit => {
                 self.record.commit();
                 self.uncommitted = false;
-                crash::point("after-commit");
+                // Here and not later: it is the progress that a supervisor asks for when this writer has died.
                 self.scoreboard.add(Count::Batches, 1);
+                crash::point("after-commit");
                 self.scoreboard.add(Count::Bytes, pending.next.offset - self.offset);
                 self.offset = pending.next.offset;
             }
