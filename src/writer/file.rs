@@ -118,7 +118,14 @@ impl Writer {
     fn attempt(&mut self) -> Result<(), Fault> {
         let Some(mut pending) = self.pending.take() else { return Ok(()) };
         loop {
-            if let Err(fault) = self.carry_out(&pending) {
+            let (begin, step) = (Instant::now(), pending.step);
+            let done = self.carry_out(&pending);
+            match step {
+                Step::Write => self.slowness.took("write", &self.live.name, begin.elapsed()),
+                Step::Sync => self.slowness.took("sync", &self.live.name, begin.elapsed()),
+                _ => {}
+            }
+            if let Err(fault) = done {
                 self.pending = Some(pending);
                 return Err(fault);
             }

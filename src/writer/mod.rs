@@ -11,6 +11,7 @@ mod opening;
 mod plan;
 mod rescue;
 mod rotation;
+mod slowness;
 mod startup;
 mod syncer;
 mod tamper;
@@ -34,6 +35,7 @@ use crate::sys::signals::Signals;
 use file::Pending;
 use rescue::Closing;
 use rotation::{Rotation, Shelf};
+use slowness::Slowness;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -49,6 +51,8 @@ const FIRST_LINK: u64 = 16;
 
 /// An idle writer wakes this often: for its heartbeat, and to notice a clock that was set.
 const TICK: Duration = Duration::from_secs(1);
+/// Between two rotations by the clock, which may jump to and fro; the shortest interval is twice as long.
+const CLOCK_REST: Duration = Duration::from_millis(500);
 /// How long an orphaned writer waits for a store that takes nothing.
 const ORPHAN_PATIENCE: Duration = Duration::from_millis(1500);
 /// Batches between two looks at the control channel.
@@ -94,6 +98,8 @@ struct Writer {
     good_to: u64,
     /// The period of `rotate.interval` that the live segment's records belong to.
     window: Option<Window>,
+    /// Not rotated by the clock before.
+    clock_rests: Instant,
     record: CommitRecord,
     uplinks: Vec<Uplink>,
     /// Which uplink comes first in the next batch.
@@ -111,6 +117,7 @@ struct Writer {
     /// The live segment is not written any more.
     leaving: bool,
     rotations_told: Limiter,
+    slowness: Slowness,
     rotation: Option<Rotation>,
     rotation_retry: Option<Instant>,
     rotate_requested: bool,
@@ -286,13 +293,17 @@ impl Writer {
 
     /// Rotation by clock and by request, and the background sync.
     fn housekeeping(&mut self, now: Instant) {
-        if self.window.is_some_and(|window| schedule::due(clock::now_seconds(), window)) {
-            // An empty segment is never rotated: it just belongs to the new period.
-            if self.offset == 0 { self.open_window() } else { self.rotate_requested = true }
+        let due = self.window.is_some_and(|window| schedule::due(clock::now_seconds(), window));
+        // An empty segment is never rotated: it just belongs to the new period.
+        if due && self.offset == 0 {
+            self.open_window();
+        } else if due && now >= self.clock_rests {
+            (self.rotate_requested, self.clock_rests) = (true, now + CLOCK_REST);
         }
         if now >= self.examined_at + TICK {
             self.examined_at = now;
             self.examine_live();
+            self.slowness.waits(self.syncer.waits_since().map(|since| now.saturating_duration_since(since)));
         }
         self.rotate_requested &= self.offset > 0;
         if self.wants_rotation() {
@@ -335,7 +346,7 @@ impl Writer {
         let retry = self.rotation_retry.filter(|_| self.wants_rotation() || self.must_move());
         let until = |at: Instant| at.saturating_duration_since(now);
         let timers = [self.stalled, retry, self.sync_at()].into_iter().flatten().map(until);
-        timers.chain(self.edge()).chain([TICK]).min().unwrap_or(TICK)
+        timers.chain(self.edge(now)).chain([TICK]).min().unwrap_or(TICK)
     }
 
     /// When the live segment is synced in the background.
@@ -345,10 +356,11 @@ impl Writer {
     }
 
     /// How long until the clock asks for a rotation.
-    fn edge(&self) -> Option<Duration> {
+    fn edge(&self, now: Instant) -> Option<Duration> {
         let window = self.window.filter(|_| self.offset > 0 && !self.rotate_requested)?;
         let micros = window.end.saturating_mul(1_000_000).saturating_sub(clock::now_micros());
-        Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
+        let edge = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+        Some(edge.max(self.clock_rests.saturating_duration_since(now)))
     }
 
     /// The last to leave: saves what failed, syncs, notes the clean end.
