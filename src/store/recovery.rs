@@ -4,6 +4,9 @@
 //! record; each step may be repeated by a start that was killed in the middle of it.
 use super::directory::{parse, read_small, replace};
 use super::names::{SegmentName, TORN_SUFFIX};
+use super::parse::parse as parse_record;
+use super::reader::LINE_LIMIT;
+use super::segment::Segment;
 use crate::config::{Choice, Format};
 use crate::sys::file::{self, Access};
 use crate::sys::{BorrowedFd, crash};
@@ -18,6 +21,8 @@ const CLEAN_NEW: &str = ".clean.new";
 
 /// What is read at once when a tail is examined.
 const BLOCK: u64 = 1 << 20;
+/// What is copied at once.
+const COPY: u64 = 1 << 16;
 
 /// What the last writer knew of the live segment when it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -129,19 +134,41 @@ fn size(bytes: u64) -> io::Result<usize> {
     usize::try_from(bytes).map_err(io::Error::other)
 }
 
-/// Moves what follows `whole` in a closed segment to `<name>.torn`, and cuts the segment there. Returns the bytes moved.
+/// What stood behind the last whole record of a segment, and is set aside now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// Bytes of whole records, which stay.
+    pub whole: u64,
+    /// Bytes that were moved.
+    pub moved: u64,
+    /// The file that they were moved to.
+    pub aside: String,
+}
+
+/// Repairs one segment that is not `current`: what follows its last whole record is set aside. `None`: nothing does.
 ///
-/// The copy is whole and durable before the original is cut; a repetition copies the same bytes again.
-pub fn set_aside(directory: BorrowedFd<'_>, name: &SegmentName, segment: &File, whole: u64) -> io::Result<u64> {
+/// The format is what the store says, never what the bytes look like: in a `raw` store they are the clients'. Where it is
+/// unknown, and in `raw`, whatever ends with a newline counts as whole.
+pub fn repair(directory: BorrowedFd<'_>, name: &SegmentName, format: Option<Format>) -> io::Result<Option<Torn>> {
+    let segment = Segment::open(directory, name.clone())?;
+    let is_record = |line: &[u8]| format.is_none_or(|format| parse_record(format, line).is_ok());
+    let whole = whole_length(&segment.file, LINE_LIMIT as u64, is_record)?;
+    set_aside(directory, name, &segment.file, whole)
+}
+
+/// Moves what follows `whole` to `<name>.torn`, and cuts the segment there.
+///
+/// The copy is whole and durable before the original is cut; a repetition copies the same bytes again. Other bytes that
+/// an earlier repair has set aside are never replaced: these get `<name>.2.torn`, and so on.
+fn set_aside(directory: BorrowedFd<'_>, name: &SegmentName, segment: &File, whole: u64) -> io::Result<Option<Torn>> {
     let length = segment.metadata()?.len();
     if length <= whole {
-        return Ok(0);
+        return Ok(None);
     }
-    let torn = name.build() + TORN_SUFFIX;
-    let temporary = torn.clone() + ".new";
+    let temporary = name.build() + TORN_SUFFIX + ".new";
     file::unlink_at(directory, &temporary)?;
     let copy = file::open_at(directory, &temporary, Access::CreateNew, 0o640)?;
-    let mut block = vec![0; 1 << 16];
+    let mut block = vec![0; size(COPY.min(length - whole))?];
     let mut at = whole;
     while at < length {
         let count = segment.read_at(&mut block, at)?;
@@ -152,13 +179,48 @@ pub fn set_aside(directory: BorrowedFd<'_>, name: &SegmentName, segment: &File, 
         at += count as u64;
     }
     copy.sync_all()?;
-    file::rename_at(directory, &temporary, &torn)?;
+    let aside = aside_name(directory, name, &copy)?;
+    file::rename_at(directory, &temporary, &aside)?;
     file::sync_directory(directory)?;
     crash::point("recover-torn-copied");
     segment.set_len(whole)?;
     segment.sync_all()?;
     crash::point("recover-cut");
-    Ok(length - whole)
+    Ok(Some(Torn { whole, moved: length - whole, aside }))
+}
+
+/// The first name that is free, or that holds the very bytes of `copy` since a start was killed before it cut.
+fn aside_name(directory: BorrowedFd<'_>, name: &SegmentName, copy: &File) -> io::Result<String> {
+    let mut number = 1;
+    loop {
+        let nth = if number == 1 { String::new() } else { format!(".{number}") };
+        let aside = name.build() + &nth + TORN_SUFFIX;
+        match file::open_at(directory, &aside, Access::Read, 0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(aside),
+            Ok(there) if holds_the_same(&there, copy)? => return Ok(aside),
+            _ => number += 1,
+        }
+    }
+}
+
+fn holds_the_same(one: &File, other: &File) -> io::Result<bool> {
+    let (metadata, length) = (one.metadata()?, other.metadata()?.len());
+    if !metadata.is_file() || metadata.len() != length {
+        return Ok(false);
+    }
+    let mut blocks = [vec![0; size(COPY.min(length))?], vec![0; size(COPY.min(length))?]];
+    let mut at = 0;
+    while at < length {
+        let count = size(COPY.min(length - at))?;
+        for (file, block) in [one, other].iter().zip(&mut blocks) {
+            file.read_exact_at(&mut block[..count], at)?;
+        }
+        if blocks[0][..count] != blocks[1][..count] {
+            return Ok(false);
+        }
+        at += count as u64;
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -287,15 +349,27 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let directory = file::open_directory(place.path()).unwrap();
         let name = SegmentName { prefix: "messages".into(), sequence: 4, start: 0 };
-        let path = place.path().join(name.build());
-        std::fs::write(&path, b"ok 1\ntorn").unwrap();
-        let torn = place.path().join(name.build() + TORN_SUFFIX);
-        std::fs::write(&torn, b"torn, from a start that was killed before it cut").unwrap();
-        let file = File::options().read(true).write(true).open(&path).unwrap();
-        assert_eq!(set_aside(directory.as_fd(), &name, &file, 5).unwrap(), 4);
-        assert_eq!(std::fs::read(&path).unwrap(), b"ok 1\n");
-        assert_eq!(std::fs::read(&torn).unwrap(), b"torn");
-        assert_eq!(set_aside(directory.as_fd(), &name, &file, 5).unwrap(), 0);
-        assert_eq!(std::fs::read(&torn).unwrap(), b"torn");
+        let path = |suffix: &str| place.path().join(name.build() + suffix);
+        let repaired = |bytes: &[u8]| {
+            std::fs::write(path(""), bytes).unwrap();
+            let file = File::options().read(true).write(true).open(path("")).unwrap();
+            let torn = set_aside(directory.as_fd(), &name, &file, 5).unwrap();
+            assert_eq!(std::fs::read(path("")).unwrap(), b"ok 1\n");
+            assert_eq!(set_aside(directory.as_fd(), &name, &file, 5).unwrap(), None);
+            torn.map(|torn| (torn.whole, torn.moved, torn.aside))
+        };
+        let aside = |suffix: &str| Some((5, 4, name.build() + suffix));
+        assert_eq!(repaired(b"ok 1\ntorn"), aside(".torn"));
+        // A start that was killed before it cut has left the copy, and half of another.
+        std::fs::write(path(".torn.new"), b"to").unwrap();
+        assert_eq!(repaired(b"ok 1\ntorn"), aside(".torn"));
+        // Other bytes never replace those that an earlier repair has saved.
+        assert_eq!(repaired(b"ok 1\nmore"), aside(".2.torn"));
+        assert_eq!(repaired(b"ok 1\nmost"), aside(".3.torn"));
+        assert_eq!(
+            [".torn", ".2.torn", ".3.torn"].map(|it| std::fs::read(path(it)).unwrap()),
+            [b"torn", b"more", b"most"]
+        );
+        assert_eq!(repaired(b"ok 1\n"), None);
     }
 }

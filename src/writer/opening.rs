@@ -6,12 +6,11 @@ use super::rescue;
 use super::rotation::{Begun, Rotation, Shelf};
 use crate::config::Format;
 use crate::ipc::commit::{Found, State};
+use crate::store::clock;
 use crate::store::directory::{self, Era};
 use crate::store::names::{CURRENT, SegmentName};
-use crate::store::reader::LINE_LIMIT;
-use crate::store::recovery::{CleanEnd, Verdict, set_aside, verdict, whole_length};
+use crate::store::recovery::{CleanEnd, Torn, Verdict, repair, verdict};
 use crate::store::segment::{Identity, Segment};
-use crate::store::{clock, parse};
 use crate::sys::{AsFd, OwnedFd, crash, file};
 use std::io;
 use std::sync::Arc;
@@ -119,20 +118,14 @@ fn save_foreign_current(directory: &Arc<OwnedFd>, segments: &[SegmentName]) -> i
     file::rename_at(directory.as_fd(), CURRENT, &aside)
 }
 
-/// Whether a torn end was set aside. The format is what the store says, never what the bytes look like: in a `raw` store
-/// they are the clients'. Where it is unknown, and in `raw`, whatever ends with a newline counts as whole.
+/// Whether a torn end was set aside.
 fn set_torn_aside(directory: &Arc<OwnedFd>, name: &SegmentName, format: Option<Format>) -> io::Result<bool> {
-    let segment = Segment::open(directory.as_fd(), name.clone())?;
-    let is_record = |line: &[u8]| format.is_none_or(|format| parse::parse(format, line).is_ok());
-    let whole = whole_length(&segment.file, LINE_LIMIT as u64, is_record)?;
-    let moved = set_aside(directory.as_fd(), name, &segment.file, whole)?;
-    if moved > 0 {
-        let name = name.build();
-        warn!(
-            "unclean end: {moved} bytes after byte {whole} of {name} are no whole record; none of it was echoed as stored; moved to {name}.torn"
-        );
-    }
-    Ok(moved > 0)
+    let Some(Torn { whole, moved, aside }) = repair(directory.as_fd(), name, format)? else { return Ok(false) };
+    let name = name.build();
+    warn!(
+        "unclean end: {moved} bytes after byte {whole} of {name} are no whole record; moved to {aside}; unless power was cut, none of it was echoed as stored"
+    );
+    Ok(true)
 }
 
 /// A later writer: opens the segment that the commit record names.

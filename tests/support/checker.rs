@@ -32,8 +32,9 @@ pub fn files(directory: &Path) -> Vec<LogFile> {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().expect("a readable name");
         let Some(sequence) = parse_name(&name) else {
-            let known =
-                name == "current" || name == "MANIFEST.jsonl" || name.starts_with('.') || name.ends_with(".log.torn");
+            let known = ["current", "MANIFEST.jsonl"].contains(&name.as_str())
+                || name.starts_with('.')
+                || name.ends_with(".log.torn");
             assert!(known, "a name that does not belong into a store: {name}");
             continue;
         };

@@ -59,6 +59,9 @@ pub struct Client {
     unsent_done: usize,
     unechoed: VecDeque<usize>,
     unechoed_done: usize,
+    /// Since when it has been waiting for its next echo, and the longest such wait.
+    waits_since: Option<Instant>,
+    longest_wait: Duration,
 }
 
 impl Client {
@@ -98,6 +101,8 @@ impl Client {
             unsent_done: 0,
             unechoed,
             unechoed_done: 0,
+            waits_since: None,
+            longest_wait: Duration::ZERO,
         })
     }
 
@@ -191,6 +196,11 @@ impl Client {
         }
     }
 
+    /// The longest that it has waited for the next echo since it was last asked.
+    pub fn longest_wait(&mut self) -> Duration {
+        std::mem::take(&mut self.longest_wait)
+    }
+
     fn unsent_bytes(&self) -> usize {
         self.history.echoed_bytes + self.due.len() - self.due_head - self.history.sent_bytes
     }
@@ -225,6 +235,7 @@ impl Client {
             self.unsent.push_back(wire.len());
             self.unechoed.push_back(wire.len());
             self.begun += 1;
+            self.waits_since.get_or_insert_with(Instant::now);
         }
         if ready.intersects(PollFlags::POLLOUT) && !self.ended() {
             self.write();
@@ -271,6 +282,11 @@ impl Client {
             self.due_head = 0;
         }
         self.history.echoed += whole(&mut self.unechoed, &mut self.unechoed_done, bytes.len());
+        let now = Instant::now();
+        if let Some(since) = self.waits_since.take() {
+            self.longest_wait = self.longest_wait.max(now - since);
+        }
+        self.waits_since = (!self.unechoed.is_empty()).then_some(now);
         Ok(())
     }
 

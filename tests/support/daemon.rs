@@ -216,10 +216,11 @@ impl Drop for Daemon {
             let _ = child.wait();
         }
         self.known.iter().filter(|pid| self.is_ours(**pid)).for_each(|pid| processes::end(*pid));
-        // A role may have been forked between the look and the kill.
+        // A role may have been forked between the look and the kill. A child of ours is about to become another test's.
+        let test = std::process::id().cast_signed();
         processes::holders(&self.log_path())
             .into_iter()
-            .filter(|pid| *pid != std::process::id().cast_signed())
+            .filter(|pid| *pid != test && processes::parent(*pid) != Some(test))
             .for_each(processes::end);
         if std::thread::panicking() {
             let log = self.log();

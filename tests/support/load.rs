@@ -32,6 +32,8 @@ pub struct Shape {
     pub on_break: OnBreak,
     /// Half-close after so many messages, await EOF, connect anew.
     pub messages_a_connection: Option<usize>,
+    /// How long it rests between two turns: a bound of its rate.
+    pub rest: Duration,
 }
 
 impl Default for Shape {
@@ -44,6 +46,7 @@ impl Default for Shape {
             largest: 300,
             on_break: OnBreak::Fail,
             messages_a_connection: None,
+            rest: Duration::ZERO,
         }
     }
 }
@@ -54,6 +57,8 @@ struct Shared {
     failed: AtomicBool,
     echoed: AtomicU64,
     broken: AtomicU64,
+    /// In microseconds.
+    longest_wait: AtomicU64,
 }
 
 /// Runs until [`Load::finish`].
@@ -85,6 +90,11 @@ impl Load {
     /// Connections that the daemon has ended so far, other than by answering a half-close.
     pub fn broken(&self) -> u64 {
         self.shared.broken.load(Ordering::SeqCst)
+    }
+
+    /// The longest that any connection has waited for its next echo, among the waits that have ended since this was last asked.
+    pub fn longest_wait(&self) -> Duration {
+        Duration::from_micros(self.shared.longest_wait.swap(0, Ordering::SeqCst))
     }
 
     /// Waits until `more` messages are echoed; how long that took. Ends early if the load has failed: `finish` tells why.
@@ -130,7 +140,12 @@ impl Fleet<'_> {
             if stop && self.clients.is_empty() {
                 return Ok(self.past);
             }
+            if !self.shape.rest.is_zero() {
+                std::thread::sleep(self.shape.rest);
+            }
             drive::turn(&mut self.clients)?;
+            let waited = self.clients.iter_mut().map(Client::longest_wait).max().unwrap_or_default();
+            self.shared.longest_wait.fetch_max(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
             let alive: usize = self.clients.iter().map(|client| client.history.echoed).sum();
             self.shared.echoed.store((self.past_echoed + alive) as u64, Ordering::SeqCst);
             if deadline.is_some_and(|deadline| Instant::now() > deadline) {

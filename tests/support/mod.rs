@@ -10,8 +10,10 @@
 pub mod checker;
 pub mod client;
 pub mod daemon;
+pub mod disk;
 pub mod drive;
 pub mod framing;
+pub mod harm;
 pub mod home;
 pub mod load;
 pub mod manager;

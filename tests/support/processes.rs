@@ -18,6 +18,13 @@ pub fn runs(pid: i32) -> bool {
     parent(pid).is_some()
 }
 
+/// Whether every thread of `pid` is stopped by a signal: none is in a system call.
+pub fn stopped(pid: i32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let state = |path: PathBuf| fs::read_to_string(path.join("stat")).unwrap();
+    tasks.map(|task| state(task.unwrap().path())).all(|stat| stat[stat.rfind(')').unwrap()..].starts_with(") T"))
+}
+
 /// All processes that now run, with their parents.
 fn all() -> BTreeMap<i32, i32> {
     let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());

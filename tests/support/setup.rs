@@ -2,7 +2,12 @@
 use super::daemon::Daemon;
 use super::home::Home;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU16, Ordering};
 use toml::{Table, Value};
+
+/// 12000 to 31999: `net.ipv4.ip_local_port_range` begins at 32768.
+const FIRST_PORT: u16 = 12_000;
+const PORTS: u32 = 20_000;
 
 /// A configuration: what tests need, then what this test wants.
 #[derive(Clone)]
@@ -82,7 +87,16 @@ impl Setup {
     }
 }
 
-/// An address that was free a moment ago.
+/// An address that was free a moment ago. Below the ports that the kernel gives to outgoing connections: while a daemon
+/// is dead, no client may be given its port, and so connect to itself.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static LAST: AtomicU16 = AtomicU16::new(0);
+    let own = u16::try_from(std::process::id() * 131 % PORTS).expect("below PORTS");
+    loop {
+        let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(own) % u16::try_from(PORTS).expect("a port");
+        let address = SocketAddr::from(([127, 0, 0, 1], FIRST_PORT + next));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
