@@ -1,5 +1,6 @@
 //! Says that the disk is slow: in the batch, where everybody waits for it, and beside it, where only closed files do.
 use super::file::MOST_CLOSING;
+use super::plan::Step;
 use crate::log::Limiter;
 use crate::store::clock;
 use crate::store::names::SegmentName;
@@ -35,11 +36,14 @@ fn word(waited: Option<Duration>, told: bool) -> Word {
 }
 
 impl Slowness {
-    /// A write or sync of the live segment took this long, and everybody has waited.
-    pub fn took(&self, what: &str, name: &SegmentName, took: Duration) {
-        if took <= LONG {
-            return;
-        }
+    /// A step of a batch took this long, and everybody has waited.
+    pub fn took(&self, step: Step, name: &SegmentName, took: Duration) {
+        let what = match step {
+            _ if took <= LONG => return,
+            Step::Write => "write",
+            Step::Sync => "sync",
+            _ => return,
+        };
         if let Some(more) = self.told.admit(u64::try_from(clock::now_seconds()).unwrap_or(0)) {
             let more = if more > 0 { format!(" ({more} more were not logged)") } else { String::new() };
             warn!("the disk is slow: the {what} of {} took {took:.1?}{more}", name.build());
