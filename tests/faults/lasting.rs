@@ -50,7 +50,7 @@ fn lasts(role: &str, call: &str, error: Errno, echo: &str) {
     let setup = Setup::default()
         .set("server.echo", echo)
         .set("rotate.max-size", "64KiB")
-        .set("store.sync-interval", "20ms")
+        .set("store.sync-interval", "200ms")
         .set("server.reload-timeout", "30s");
     let rule = format!("{role}:{call}:{}:0", error as i32);
     let mut daemon = shim.equip(setup, Some(&rule)).start_in(home);
@@ -82,13 +82,13 @@ fn lasts(role: &str, call: &str, error: Errno, echo: &str) {
     checker::check(&daemon.store(), Format::Text, &histories, Expect { empty_files: true, ..Expect::default() });
 }
 
-/// Two at a time: most of it is waiting.
+/// Four at a time: most of it is waiting.
 fn all(role: &str, calls: &[(&str, &[Errno])], echos: &[&str]) {
     let pairs: Vec<(&str, Errno)> =
         calls.iter().flat_map(|(call, errors)| errors.iter().map(move |error| (*call, *error))).collect();
-    for two in pairs.chunks(2) {
+    for some in pairs.chunks(4) {
         std::thread::scope(|scope| {
-            for (call, error) in two {
+            for (call, error) in some {
                 scope.spawn(move || echos.iter().for_each(|echo| lasts(role, call, *error, echo)));
             }
         });
