@@ -128,7 +128,10 @@ impl Writer {
     fn attempt(&mut self) -> Result<(), Fault> {
         let Some(mut pending) = self.pending.take() else { return Ok(()) };
         loop {
-            if let Err(fault) = self.carry_out(&pending) {
+            let (begin, step) = (Instant::now(), pending.step);
+            let done = self.carry_out(&pending);
+            self.slowness.took(step, &self.live.name, begin.elapsed());
+            if let Err(fault) = done {
                 self.pending = Some(pending);
                 return Err(fault);
             }
