@@ -10,7 +10,9 @@ pub fn parent(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command may hold spaces and brackets; the fields behind its last bracket do not.
     let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    (fields.next()? != "Z").then(|| fields.next()?.parse().ok()).flatten()
+    // A first thread that is dead waits for the others, which still hold descriptors and locks.
+    let threads = || fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    (fields.next()? != "Z" || threads() > 1).then(|| fields.next()?.parse().ok()).flatten()
 }
 
 /// Whether `pid` runs (a zombie does not).
