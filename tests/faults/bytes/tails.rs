@@ -85,7 +85,11 @@ fn every_tail_is_set_aside_and_again_after_a_kill() {
     for (kind, tail) in TAILS {
         for length in LENGTHS {
             let cuts = cuts(bytes, &ends, &mut chance);
-            for cut in sample(&mut chance, 4, cuts.len()).into_iter().map(|index| cuts[index]).chain([bytes.len()]) {
+            for cut in sample(&mut chance, if length < 5000 { 3 } else { 1 }, cuts.len())
+                .into_iter()
+                .map(|index| cuts[index])
+                .chain([bytes.len()])
+            {
                 let tail = tail(&mut chance, old.bytes(), length);
                 cases.push((
                     format!("{kind}, {length} bytes, behind byte {cut}"),
@@ -96,9 +100,12 @@ fn every_tail_is_set_aside_and_again_after_a_kill() {
         }
     }
     in_parallel(&killed, &cases, |bench, (place, cut, bytes)| {
-        let whole = record_ends(Format::Text, bytes).last().copied().unwrap_or(0);
         let acknowledged = ends.iter().rev().copied().find(|end| end <= cut).unwrap_or(0);
-        assert!(whole >= acknowledged, "{place}: the test's own oracle");
+        let last = record_ends(Format::Text, bytes).last().copied().unwrap_or(0);
+        let whole = bench.whole_of(bytes);
+        // Half a record and a piece of an old one may make a line that only the daemon's grammar, the stricter one, refuses.
+        let exact = whole == last || place.starts_with("an older file's bytes");
+        assert!(exact && (acknowledged..=last).contains(&whole), "{place}: {whole} of {acknowledged} to {last} bytes");
         bench.check(bytes, whole, place);
         check_killed(bench, bytes, whole, place);
     });
