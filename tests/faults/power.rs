@@ -7,25 +7,26 @@
 //! and xfs, Linux 6.18, with a program of 30 lines, 5 times in 120). After a power cut nobody hears such an answer; so the
 //! writer is stopped by then, in the midst of its sync or not.
 //! `ECHOSTORED_TEST_CUTS` raises (or lowers) the number of cuts.
-use crate::support::checker::{self, Expect};
+use crate::support::checker;
 use crate::support::client::History;
 use crate::support::daemon::{Daemon, Setup};
 use crate::support::disk::{Disk, Make};
-use crate::support::framing::Format;
 use crate::support::harm;
 use crate::support::home::Home;
 use crate::support::load::{Load, OnBreak, Shape};
 use crate::support::seed::{Chance, count, seed};
 use crate::support::{DEADLINE, processes, wait_until};
 use nix::sys::signal::Signal;
+use rounds::Rounds;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
+
+mod rounds;
+mod uml;
 
 /// From a rotation with almost each batch to none.
 const SIZES: [&str; 4] = ["8KiB", "64KiB", "512KiB", "64MiB"];
-/// A rotation that the cut undid leaves an empty file.
-const CUT: Expect = Expect { max_size: None, empty_files: true };
-
 /// What a run has seen.
 #[derive(Debug, Default)]
 struct Seen {
@@ -38,21 +39,17 @@ struct Seen {
     took: usize,
     torn: usize,
     echoed: usize,
-    stored: usize,
-}
-
-/// The records of one round begin with this segment.
-struct Round {
-    first: u64,
-    histories: Vec<History>,
+    /// Records compared, each in two rounds.
+    checked: usize,
 }
 
 struct Rig {
     disk: Disk,
     daemon: Daemon,
     chance: Chance,
-    /// The last rounds, whose files are still there: a cut must not harm what was stored before it either.
-    rounds: Vec<Round>,
+    rounds: Rounds,
+    /// Messages sent and echoed in the last round.
+    last: (usize, usize),
     seen: Seen,
 }
 
@@ -61,7 +58,14 @@ impl Rig {
         let home = Home::new();
         let disk = Disk::store(&home, make)?;
         let daemon = Setup::default().set("server.echo", echo).start_in(home);
-        Some(Self { disk, daemon, chance: Chance::new(seed()), rounds: Vec::new(), seen: Seen::default() })
+        Some(Self {
+            disk,
+            daemon,
+            chance: Chance::new(seed()),
+            rounds: Rounds::default(),
+            last: (0, 0),
+            seen: Seen::default(),
+        })
     }
 
     fn some_time(&mut self, most: u64) {
@@ -69,7 +73,7 @@ impl Rig {
     }
 
     fn cut_under_load(&mut self) {
-        let first = checker::files(self.disk.place()).last().expect("a live file").sequence;
+        let first = Rounds::newest(&self.disk);
         let load = Load::start(self.daemon.address, Shape { on_break: OnBreak::Leave, ..Shape::default() });
         let writer = self.daemon.writer();
         // The moment is the fault.
@@ -87,7 +91,9 @@ impl Rig {
         self.some_time(20_000);
         self.daemon.kill_all();
         let histories = load.finish();
-        self.rounds.push(Round { first, histories });
+        let sum = |part: fn(&History) -> usize| histories.iter().map(part).sum();
+        self.last = (sum(|history| history.sent), sum(|history| history.echoed));
+        self.rounds.add(first, histories);
         self.disk.unmount();
         self.disk.mount();
         self.seen.cuts += 1;
@@ -120,7 +126,7 @@ impl Rig {
         let before = checker::files(self.disk.place());
         let newest = before.last().expect("the cut left no file");
         let current = fs::metadata(self.disk.place().join("current")).expect("the cut left no current");
-        let half = newest.size == 0 || std::os::unix::fs::MetadataExt::ino(&current) != newest.inode;
+        let half = newest.size == 0 || current.ino() != newest.inode;
         self.seen.in_rotation += usize::from(half);
         let size = SIZES[usize::try_from(self.chance.below(SIZES.len() as u64)).unwrap()];
         self.daemon.reconfigure(|setup| setup.set("rotate.max-size", size));
@@ -128,36 +134,12 @@ impl Rig {
         self.daemon.start_again();
         self.seen.torn += self.daemon.log().matches("are no whole record").count() - torn;
         harm::verify(&self.daemon);
-        let all: Vec<History> = self.rounds.iter().flat_map(|round| round.histories.clone()).collect();
-        let report = checker::check(self.disk.place(), Format::Text, &all, CUT);
-        self.tally(report.records);
-        self.forget_the_oldest();
-    }
-
-    fn tally(&mut self, records: usize) {
-        let sum = |part: fn(&History) -> usize, rounds: &[Round]| -> usize {
-            rounds.iter().flat_map(|round| &round.histories).map(part).sum()
-        };
-        let newest = &self.rounds[self.rounds.len() - 1..];
-        let (sent, echoed) = (sum(|history| history.sent, newest), sum(|history| history.echoed, newest));
-        self.seen.took += usize::from(sum(|history| history.sent, &self.rounds) > records);
-        assert!(echoed > 0 && sent >= echoed, "no load");
+        let report = self.rounds.check(&self.disk);
+        let (sent, echoed) = self.last;
+        assert!(echoed > 0, "no load");
+        self.seen.took += usize::from(sent > echoed);
         self.seen.echoed += echoed;
-        self.seen.stored = self.seen.stored.max(records);
-    }
-
-    /// Two rounds stay. What goes is gone for good: a cut would bring back names whose removal was not synced.
-    fn forget_the_oldest(&mut self) {
-        if self.rounds.len() < 2 {
-            return;
-        }
-        self.rounds.remove(0);
-        let first = self.rounds[0].first;
-        for file in checker::files(self.disk.place()).iter().filter(|file| file.sequence < first) {
-            fs::remove_file(&file.path).unwrap();
-            let _ = fs::remove_file(file.path.with_extension("log.torn"));
-        }
-        self.disk.sync_names();
+        self.seen.checked += report.records;
     }
 }
 
