@@ -4,6 +4,8 @@ use crate::support::client::History;
 use crate::support::disk::Disk;
 use crate::support::framing::Format;
 use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// A rotation that the cut undid leaves an empty file.
 const CUT: Expect = Expect { max_size: None, empty_files: true };
@@ -32,8 +34,32 @@ impl Rounds {
 
     /// Holds the store against what the clients know, then forgets the oldest round with its files.
     pub fn check(&mut self, disk: &Disk) -> Report {
+        self.compare(disk, checker::check)
+    }
+
+    /// The same in `stored`: what was echoed after `moment` may be gone. Also returns since when all is gone of a connection
+    /// that has lost something.
+    pub fn check_what_is_left(&mut self, disk: &Disk, cut: Instant, moment: Instant) -> (Report, Duration) {
+        let newest = self.kept.last().map_or(0, |round| round.histories.len());
+        let report = self.compare(disk, checker::check_what_is_left);
+        let stored = &report.stored[report.stored.len() - newest..];
+        let mut longest = Duration::ZERO;
+        for (history, stored) in self.kept.last().into_iter().flat_map(|round| &round.histories).zip(stored) {
+            let due = history.echoed_until(moment);
+            let peer = history.peer;
+            assert!(*stored >= due, "{peer}: {due} messages were echoed long before the cut, {stored} are stored");
+            let lost = history.echoed_by.iter().find(|(_, count)| count > stored);
+            longest = longest.max(lost.map_or(Duration::ZERO, |(at, _)| cut.saturating_duration_since(*at)));
+        }
+        (report, longest)
+    }
+
+    fn compare(&mut self, disk: &Disk, check: fn(&Path, Format, &[History], Expect) -> Report) -> Report {
         let all: Vec<History> = self.kept.iter().flat_map(|round| round.histories.clone()).collect();
-        let report = checker::check(disk.place(), Format::Text, &all, CUT);
+        let report = check(disk.place(), Format::Text, &all, CUT);
+        // What a cut has left, echoed or not, the next one must leave, too.
+        let histories = self.kept.iter_mut().flat_map(|round| &mut round.histories);
+        histories.zip(&report.stored).for_each(|(history, stored)| history.echoed = *stored);
         self.forget_the_oldest(disk);
         report
     }

@@ -124,6 +124,7 @@ fn history(line: &str, seed: u64) -> Option<History> {
         echoed: 0,
         sent_bytes: 0,
         echoed_bytes: 0,
+        echoed_by: Vec::new(),
         end: None,
     })
 }
