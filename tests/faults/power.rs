@@ -92,6 +92,10 @@ impl Rig {
         self.disk.unmount();
         self.disk.mount();
         self.seen.cuts += 1;
+        let files = checker::files(self.disk.place());
+        let newest = files.last().expect("the cut left no file");
+        let current = fs::metadata(self.disk.place().join("current")).expect("the cut left no current");
+        self.seen.in_rotation += usize::from(newest.size == 0 || current.ino() != newest.inode);
         moment
     }
 
@@ -119,10 +123,6 @@ impl Rig {
 
     /// Starts again on what is left; `verify` finds nothing wrong with it.
     fn start(&mut self) {
-        let before = checker::files(self.disk.place());
-        let newest = before.last().expect("the cut left no file");
-        let current = fs::metadata(self.disk.place().join("current")).expect("the cut left no current");
-        self.seen.in_rotation += usize::from(newest.size == 0 || current.ino() != newest.inode);
         let size = SIZES[usize::try_from(self.chance.below(SIZES.len() as u64)).unwrap()];
         self.daemon.reconfigure(|setup| setup.set("rotate.max-size", size));
         let torn = self.daemon.log().matches("are no whole record").count();
