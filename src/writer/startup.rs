@@ -191,7 +191,8 @@ impl Writer {
             newest.as_ref().map(|newest| Ok::<_, io::Error>(Newer { length: newest.length()?, saved })).transpose()?;
         match (plan::rebirth(found, self.must_move(), newer), newest) {
             (Rebirth::Adopt { mid_batch }, Some(segment)) => {
-                (self.leaving, self.uncommitted) = (mid_batch, mid_batch);
+                self.leaving = mid_batch;
+                self.uncommitted |= mid_batch;
                 self.rotation = Some(match failed.filter(|_| saved) {
                     Some(failed) => Rotation::adopt_saved(segment, failed)?,
                     None => Rotation::adopt(segment),
