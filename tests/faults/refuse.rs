@@ -13,6 +13,7 @@ use crate::support::seed::{Chance, count, seed};
 use crate::support::small::Small;
 use crate::support::{DEADLINE, came_true, processes, wait_until};
 use nix::sys::signal::Signal;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 mod steps;
@@ -225,10 +226,12 @@ fn what_was_echoed_as_received_waits_after_a_reload_too() {
     let mut daemon = setup("received").start_in(home);
     let old = Load::start(daemon.address, Shape::default());
     wait_until(DEADLINE, "a full disk", || daemon.log().contains("nothing is echoed until it can"));
-    daemon.reconfigure(|setup| setup.set("server.echo", "stored"));
-    let workers = daemon.workers();
+    // An address of their own, so that it is the new workers that are met.
+    let second = daemon::free_address();
+    daemon.reconfigure(|setup| setup.set("server.echo", "stored").listen(&[second]));
     daemon.signal(Signal::SIGHUP);
-    wait_until(DEADLINE, "new workers", || daemon.workers().len() == 2 * workers.len());
+    daemon.address = second;
+    wait_until(DEADLINE, "the new workers", || TcpStream::connect(second).is_ok());
     daemon.remember();
     let mut histories = vec![is_closed(&daemon)];
     wait_until(DEADLINE, "refusing", || daemon.log().contains(REFUSING));
