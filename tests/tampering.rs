@@ -93,13 +93,17 @@ fn a_writer_that_finds_its_file_gone_begins_a_new_one() {
     check_newest(daemon, &history);
 }
 
-/// The whole directory goes: from then on nothing can be stored, so nothing is echoed.
+/// The whole directory goes and cannot be made again: nothing can be stored, so nothing is echoed.
 #[test]
 fn nothing_is_echoed_without_a_directory() {
     for echo in ["stored", "synced"] {
         let mut daemon = Setup::default().set("server.echo", echo).start();
         ten_echoes(&daemon);
-        fs::remove_dir_all(daemon.store()).unwrap();
+        // A file in its place: it cannot be made again.
+        let doomed = daemon.home().join("doomed");
+        fs::rename(daemon.store(), &doomed).unwrap();
+        fs::write(daemon.store(), "").unwrap();
+        fs::remove_dir_all(doomed).unwrap();
         wait_until(DEADLINE, "a word of it", || daemon.log().contains("nothing is echoed until it can"));
         let mut stream = std::net::TcpStream::connect(daemon.address).unwrap();
         stream.write_all(b"hello\n").unwrap();

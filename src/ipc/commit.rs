@@ -179,6 +179,14 @@ impl CommitRecord {
         self.0.words()[TAMPERED_AT].load(Acquire) == sequence
     }
 
+    /// Makes it as new.
+    #[cfg(test)]
+    pub(crate) fn reset(&self) {
+        for at in [INTENT_AT, COMMIT_AT, FAILED_AT, TAMPERED_AT] {
+            self.0.words()[at].store(0, Release);
+        }
+    }
+
     fn slot(&self, word: u64) -> &[AtomicU64] {
         let base = SLOTS_AT + usize::try_from(word % SLOTS).unwrap_or(0) * SLOT;
         &self.0.words()[base..base + SLOT]

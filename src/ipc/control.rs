@@ -20,6 +20,8 @@ pub enum ToWriter {
     Rotate,
     /// Finish the batch at hand and leave; a successor goes on.
     Retire,
+    /// Say again what is wrong with the store's place.
+    Remind,
     /// A stop has begun: what there is no room for is refused, so that nobody waits for it.
     Stop,
     /// No more links will come: when all are at their end, sync, note the clean end, leave.
@@ -62,6 +64,8 @@ pub enum ToSupervisor {
     Drained(u64),
     /// Writer only: this link carries what no worker of ours sends.
     Broken(u64),
+    /// Writer only: the store's directory, its lock or its mark was deleted; told every second until it is there again.
+    Reclaim,
 }
 
 /// A message that crosses a control channel.
@@ -86,7 +90,8 @@ impl Message for ToWriter {
             Self::Rotate => (vec![1], vec![]),
             Self::Retire => (vec![2], vec![]),
             Self::Finish => (vec![3], vec![]),
-            Self::Stop => (vec![4], vec![]),
+            Self::Remind => (vec![4], vec![]),
+            Self::Stop => (vec![5], vec![]),
         }
     }
 
@@ -113,7 +118,8 @@ impl Message for ToWriter {
             (1, []) => Some(Self::Rotate),
             (2, []) => Some(Self::Retire),
             (3, []) => Some(Self::Finish),
-            (4, []) => Some(Self::Stop),
+            (4, []) => Some(Self::Remind),
+            (5, []) => Some(Self::Stop),
             _ => None,
         }
     }
@@ -150,6 +156,7 @@ impl Message for ToSupervisor {
             Self::Drained(id) => (tagged(3, *id), vec![]),
             Self::Broken(id) => (tagged(4, *id), vec![]),
             Self::Settled(sequence) => (tagged(5, *sequence), vec![]),
+            Self::Reclaim => (vec![6], vec![]),
         }
     }
 
@@ -164,6 +171,7 @@ impl Message for ToSupervisor {
             (3, rest) => Some(Self::Drained(word(rest)?)),
             (4, rest) => Some(Self::Broken(word(rest)?)),
             (5, rest) => Some(Self::Settled(word(rest)?)),
+            (6, []) => Some(Self::Reclaim),
             _ => None,
         }
     }

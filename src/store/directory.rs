@@ -92,6 +92,16 @@ impl Directory {
         Ok(Self { fd, path: path.to_owned() })
     }
 
+    /// Takes a directory that is open already.
+    pub fn held(fd: OwnedFd, path: &Path) -> Self {
+        Self { fd, path: path.to_owned() }
+    }
+
+    /// Whether its lock's name still leads to this lock.
+    pub fn has_lock(&self, lock: &File) -> bool {
+        leads_to(self.fd.as_fd(), LOCK, lock)
+    }
+
     /// Locks the directory for this daemon and everything forked from it.
     ///
     /// # Errors
@@ -149,6 +159,30 @@ impl Directory {
         Ok((epoch, era))
     }
 
+    /// Makes the directory say what it is, for the run of the daemon that has begun `epoch`: the next one counts on from
+    /// there, so that no connection's name comes twice.
+    ///
+    /// # Errors
+    /// Exit 74: it cannot be written, or it is a store that is ahead of this one.
+    pub fn keep_epoch(&self, epoch: u32, format: Format) -> Result<(), Fatal> {
+        let show = self.path.display();
+        let cannot = |what: &str, error: &io::Error| failed(&format!("{what} {show}/{STORE}"), error, &self.path);
+        let last = identity(self.fd.as_fd()).map_err(|error| cannot("read", &error))?;
+        let (format, since) = match last {
+            Some(Identity { version, epoch: other, .. }) if version > VERSION || other > epoch => {
+                let message = format!(
+                    "will not go on in {show}: what is there now belongs to another store (epoch {other}, this one is at {epoch}); restart the daemon to use it, or move it away"
+                );
+                return Err(Fatal::new(exit::STORE, message));
+            }
+            Some(Identity { epoch: same, .. }) if same == epoch => return Ok(()),
+            Some(last) => (last.format, last.since),
+            None => (Some(format.name().to_owned()), 0),
+        };
+        let identity = Identity { version: VERSION, epoch, format, since };
+        replace(self.fd.as_fd(), STORE, STORE_NEW, &identity).map_err(|error| cannot("write", &error))
+    }
+
     fn probe_links(&self) -> io::Result<()> {
         file::unlink_at(self.fd.as_fd(), PROBE)?;
         file::link_at(self.fd.as_fd(), STORE, PROBE)?;
@@ -163,6 +197,15 @@ impl Directory {
 
 fn identity(directory: BorrowedFd<'_>) -> io::Result<Option<Identity>> {
     read_small(directory, STORE)?.map(|text| parse(&text)).transpose()
+}
+
+/// Whether a name in the directory leads to this very file. What cannot be looked at counts as unchanged.
+pub fn leads_to(directory: BorrowedFd<'_>, name: &str, file: &File) -> bool {
+    match (file::stat_at(directory, name), file::stat(file)) {
+        (Ok(named), Ok(held)) => (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino),
+        (Err(error), _) => error.kind() != io::ErrorKind::NotFound,
+        (_, Err(_)) => true,
+    }
 }
 
 /// The store's era, if its directory tells.
@@ -267,6 +310,19 @@ mod tests {
             std::fs::write(place.path().join("real/file"), "").unwrap();
             assert_eq!(Directory::open_or_make(path).unwrap_err().code, exit::STORE, "{path:?}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_was_made_again_goes_on_with_the_epoch() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("store");
+        Directory::open_or_make(&path).unwrap().keep_epoch(7, Format::Text).unwrap();
+        let directory = Directory::open_or_make(&path).unwrap();
+        directory.keep_epoch(7, Format::Text).unwrap();
+        directory.keep_epoch(8, Format::Text).unwrap();
+        let era = Era { format: Format::Text, since: 0 };
+        assert_eq!(directory.begin_epoch(), Ok((9, Some(era))));
+        assert_eq!(directory.keep_epoch(8, Format::Text).unwrap_err().code, exit::STORE);
     }
 
     #[test]

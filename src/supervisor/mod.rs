@@ -8,6 +8,7 @@ mod detach;
 mod listeners;
 mod notify;
 mod pidfile;
+mod reclaim;
 mod reload;
 mod restart;
 mod shutdown;
@@ -132,6 +133,7 @@ struct Supervisor {
     last_words: Option<Fatal>,
     stored_before: u64,
     status_at: Instant,
+    complaint: reclaim::Complaint,
 }
 
 impl Supervisor {
@@ -169,6 +171,7 @@ impl Supervisor {
             last_words: None,
             stored_before: 0,
             status_at: Instant::now(),
+            complaint: reclaim::Complaint::default(),
         })
     }
 
@@ -328,6 +331,7 @@ impl Supervisor {
             leaving: self.workers.len() - self.current_workers().count(),
             connections: self.ground.admission.total(),
             rate,
+            homeless: self.complaint.stands(Instant::now()),
             full: self.writer.as_ref().is_some_and(|writer| writer.scoreboard.get(Count::Full) > 0),
             degraded: serving < self.wanted_workers || self.writer.as_ref().is_none_or(|writer| !writer.ready),
         }

@@ -3,6 +3,7 @@
 //! Promise: a configuration that is bad, or cannot be taken up, changes nothing and is logged with its reason; a listener
 //! that did not change never closes, and its backlog with it.
 use super::Supervisor;
+use super::reclaim::Complaint;
 use crate::config::{self, Config};
 use crate::exit::Fatal;
 use crate::ipc::control::{ToWorker, ToWriter};
@@ -20,10 +21,13 @@ impl Supervisor {
                 self.generation += 1;
                 self.slots.iter_mut().for_each(|slot| *slot = Default::default());
                 self.tell_ready = true;
-                if moved && let Some(writer) = self.writer.as_mut().filter(|writer| !writer.retiring) {
+                if moved {
                     // A role keeps the standard error that it was forked with.
-                    writer.retiring = true;
-                    writer.channel.send(ToWriter::Retire);
+                    self.retire_writer();
+                }
+                self.complaint = Complaint::default();
+                if let Some(writer) = &mut self.writer {
+                    writer.channel.send(ToWriter::Remind);
                 }
                 self.fork_missing(now);
             }
@@ -56,12 +60,9 @@ impl Supervisor {
         let old = std::mem::replace(&mut self.config, loaded.config);
         self.wanted_workers = super::worker_count(&self.config);
         log::set_level(self.config.log.level);
-        if writer_differs(&old, &self.config)
-            && let Some(writer) = &mut self.writer
-        {
+        if writer_differs(&old, &self.config) {
             // Its successor goes on from the commit record; the frames wait in the pipes meanwhile.
-            writer.retiring = true;
-            writer.channel.send(ToWriter::Retire);
+            self.retire_writer();
         }
         Ok(())
     }

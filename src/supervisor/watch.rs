@@ -128,6 +128,7 @@ impl Supervisor {
             }
             ToSupervisor::Settled(sequence) => self.segments.retain(|(kept, _)| *kept > sequence),
             ToSupervisor::Drained(id) => self.links.retain(|link| link.terms.id != id),
+            ToSupervisor::Reclaim => self.reclaim(Instant::now()),
             ToSupervisor::Broken(id) => {
                 self.links.retain(|link| link.terms.id != id);
                 if let Some(worker) = self.workers.iter().find(|worker| worker.id == id) {

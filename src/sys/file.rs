@@ -113,6 +113,11 @@ pub fn stat_at(directory: BorrowedFd<'_>, name: &str) -> io::Result<FileStat> {
     Ok(fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
 
+/// `lstat(2)`: of the path's last part itself, if that is a symlink.
+pub fn stat_path(path: &Path) -> io::Result<FileStat> {
+    Ok(nix::sys::stat::lstat(path)?)
+}
+
 /// Sets permission bits, whatever the umask was at creation (fchmod(2)).
 pub fn set_mode(fd: impl AsFd, mode: u32) -> io::Result<()> {
     Ok(fchmod(fd, Mode::from_bits_truncate(mode))?)

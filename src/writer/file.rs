@@ -2,7 +2,7 @@
 //!
 //! The order of the steps is decided in `plan`; here they are done.
 use super::Writer;
-use super::batch::{self, Decision, file_bytes};
+use super::batch::{self, Decision};
 use super::plan::{self, Farewell, Remedy, Step};
 use super::rescue::Closing;
 use super::rotation::Begun;
@@ -116,11 +116,11 @@ impl Writer {
     }
 
     fn prepare(&mut self, parts: Vec<(usize, usize)>) {
-        let bytes: u64 =
-            parts.iter().flat_map(|&(index, count)| self.uplinks[index].headers().take(count)).map(file_bytes).sum();
-        let marks = parts.iter().map(|&(index, count)| self.uplinks[index].mark_after(count)).collect();
-        let (segment, offset) = (self.live.identity, self.offset + bytes);
-        let next = State { segment, offset, good_to: self.good_to, marks, overhang: false };
+        let taking_part = parts.iter().map(|&(index, count)| {
+            let uplink = &self.uplinks[index];
+            (uplink.mark(), uplink.headers().take(count))
+        });
+        let next = plan::after_batch(self.live.identity, self.offset, self.good_to, taking_part);
         self.pending = Some(Pending { parts, next, step: Step::Intend });
     }
 
@@ -209,10 +209,14 @@ impl Writer {
         State { segment, offset, good_to, marks, overhang: self.room.overhang }
     }
 
+    pub(super) fn may_publish(&self) -> bool {
+        // An overhang is in the state itself.
+        plan::may_publish(self.pending.is_some(), self.uncommitted && !self.room.overhang)
+    }
+
     /// Publishes the committed state: after a rotation, or when links came or went.
     pub(super) fn publish(&self) {
-        // It would replace the intent, whose batch may already be in the file.
-        debug_assert!(self.pending.is_none());
+        debug_assert!(self.may_publish());
         self.record.intend(&self.state());
         self.record.commit();
     }
@@ -379,9 +383,10 @@ fn backoff(failures: u32) -> Duration {
 
 /// What the operator can do, as the end of a sentence.
 fn remedy(error: &io::Error) -> &'static str {
-    use nix::libc::{EDQUOT, ENOENT, ENOSPC, EROFS};
+    use nix::libc::{EDQUOT, EIO, ENOENT, ENOSPC, EROFS};
     match error.raw_os_error() {
-        Some(ENOENT) => "; the store's directory is gone: restart the daemon once it is back",
+        Some(EIO) => "; the disk fails, the kernel's log (dmesg) tells how",
+        Some(ENOENT) => "; the store's directory is gone: it is made again if that is allowed",
         Some(ENOSPC | EDQUOT) => "; make room there, it goes on by itself",
         Some(EROFS) => "; remount it writable, or add ReadWritePaths= to the service unit",
         _ => "",

@@ -37,6 +37,12 @@ pub fn may_be_stale(buffer: &[u8]) -> bool {
     buffer.len() < HEADER
 }
 
+/// Whether to look again without having been woken: where one look cannot take in all (it is not `wide`), until there is
+/// nothing new.
+pub fn look_again(wide: bool, found_frames: bool, grew: bool) -> bool {
+    !wide && (found_frames || grew)
+}
+
 /// Appends the whole frames at the head of `buffer` to `frames`: the first is the one behind `mark`.
 pub fn whole_frames(buffer: &[u8], terms: &Terms, mark: Mark, frames: &mut VecDeque<Frame>) -> Result<(), Broken> {
     let mut at = 0;

@@ -7,7 +7,10 @@
 mod batch;
 mod file;
 mod intake;
+#[cfg(test)]
+mod model;
 mod opening;
+mod place;
 mod plan;
 mod refuse;
 mod rescue;
@@ -133,6 +136,8 @@ struct Writer {
     /// The supervisor is dead: if nothing can be stored by then, leave, so that the lock is free for the next daemon.
     orphan_until: Option<Instant>,
     examined_at: Instant,
+    /// What is wrong with the store's place, as it was said last.
+    trouble: Option<place::Trouble>,
     lock: File,
 }
 
@@ -143,7 +148,7 @@ enum Leave {
 
 impl Writer {
     fn serve(mut self) -> io::Result<u8> {
-        if self.pending.is_none() {
+        if self.may_publish() {
             self.publish();
         }
         for uplink in &mut self.uplinks {
@@ -202,6 +207,7 @@ impl Writer {
                 }
                 Received::Message(ToWriter::Rotate) => self.rotate_requested = true,
                 Received::Message(ToWriter::Retire) => return Ok(Some(Leave::Retired)),
+                Received::Message(ToWriter::Remind) => self.remind(),
                 Received::Message(ToWriter::Stop) => self.stop_waiting(),
                 Received::Message(ToWriter::Finish) => {
                     self.finishing = true;
@@ -267,7 +273,7 @@ impl Writer {
 
     /// Drops the links that are at their end. `Finished`: none is left and none will come.
     fn sweep(&mut self) -> io::Result<Option<Leave>> {
-        if self.pending.is_none() {
+        if self.may_publish() {
             let mut index = 0;
             while index < self.uplinks.len() {
                 if !self.uplinks[index].is_drained() {
@@ -300,6 +306,7 @@ impl Writer {
         if now >= self.examined_at + TICK {
             self.examined_at = now;
             self.examine_live();
+            self.examine_place();
         }
         self.rotate_requested &= self.offset > 0;
         if self.wants_rotation() {

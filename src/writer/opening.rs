@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// After an unclean end so many of the newest segments may end in a torn record: the last live one, those closed before
 /// it and not yet synced, and one that a start killed in the middle of its recovery has begun.
-const DOUBTFUL: usize = super::file::MOST_CLOSING + 2;
+pub(super) const DOUBTFUL: usize = super::file::MOST_CLOSING + 2;
 
 /// An open live segment.
 pub(super) struct Opened {
@@ -38,7 +38,7 @@ pub(super) fn open(shelf: &mut Shelf, found: Found, era: Option<Era>, format: Fo
     let Some(base) = plan::inheritance(&found) else { return Ok((recover(shelf, era, format)?, found)) };
     match resume(shelf, base) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok((replace_lost(shelf, base, &error)?, plan::without_segment(found)))
+            Ok((replace_lost(shelf, base, &error, format)?, plan::without_segment(found)))
         }
         result => Ok((result?, found)),
     }
@@ -145,7 +145,7 @@ fn resume(shelf: &Shelf, base: &State) -> io::Result<Opened> {
 
 /// The live segment is not where it was left: somebody removed or replaced it. What was not committed is still in the
 /// pipes and goes to a new one.
-fn replace_lost(shelf: &mut Shelf, base: &State, why: &io::Error) -> io::Result<Opened> {
+fn replace_lost(shelf: &mut Shelf, base: &State, why: &io::Error, format: Format) -> io::Result<Opened> {
     let Identity { sequence, .. } = base.segment;
     crate::error!(
         "segment {sequence} is gone ({why}), and {} bytes of records with it; a new one takes over",
@@ -153,5 +153,9 @@ fn replace_lost(shelf: &mut Shelf, base: &State, why: &io::Error) -> io::Result<
     );
     shelf.last_sequence = shelf.last_sequence.max(sequence);
     let Begun { segment: live, second, .. } = Rotation::new().complete(shelf, clock::now_seconds())?;
+    // What was put in the place of a deleted directory may be an older copy, in another format.
+    if directory::era(shelf.directory.as_fd()).is_some_and(|era| era.format != format) {
+        directory::set_era(shelf.directory.as_fd(), Era { format, since: live.identity.sequence })?;
+    }
     Ok(Opened { live, offset: 0, good_to: 0, second, torn: 0 })
 }

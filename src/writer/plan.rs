@@ -2,9 +2,11 @@
 //! means, and what a newborn writer goes on with.
 //!
 //! Promise: pure. The writer goes by these functions, and so does the model of it that is killed at every step.
+use super::batch::file_bytes;
 use crate::config::Echo;
 use crate::ipc::commit::{Found, Mark, State};
 use crate::protocol::frame::{Header, Kind};
+use crate::store::segment::Identity;
 use std::cmp::Ordering;
 
 /// A step of a batch. The order is the promise: killed before the commit, the batch is written again, the same bytes at
@@ -200,6 +202,12 @@ pub fn rebirth(found: Found, leave: bool, newest: Option<Newer>) -> Rebirth {
     }
 }
 
+/// Whether the committed state may be published. Not over an intent whose batch may be in the file: a successor would not
+/// know of it, and would neither finish it nor cut it off.
+pub fn may_publish(pending: bool, uncommitted: bool) -> bool {
+    !pending && !uncommitted
+}
+
 /// What to do with a description of a segment that a dead writer never used: it tells of the errors too that only the
 /// dead one was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,6 +236,24 @@ pub fn inherited(sequence: u64, live: u64, failed: Option<u64>, pending: bool, e
         Ordering::Less => Inherited::Close,
         Ordering::Greater => Inherited::Drop,
     }
+}
+
+/// The state after a batch that stands at `offset`: every link's mark, and the frames of it that take part.
+pub fn after_batch<'a, H>(segment: Identity, offset: u64, good_to: u64, parts: impl Iterator<Item = (Mark, H)>) -> State
+where
+    H: Iterator<Item = &'a Header>,
+{
+    let marks = Vec::with_capacity(parts.size_hint().0);
+    let mut next = State { segment, offset, good_to, marks, overhang: false };
+    for (mark, headers) in parts {
+        let mut last = None;
+        for header in headers {
+            next.offset += file_bytes(header);
+            last = Some(header);
+        }
+        next.marks.push(mark_after(mark, last));
+    }
+    next
 }
 
 /// Where a link stands after frames that were stored, of which `last` is the last.
@@ -276,7 +302,6 @@ pub fn ack_due(mark: Mark, acked: Option<u64>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::segment::Identity;
     use nix::libc::{EIO, ENOSPC, EROFS};
 
     fn state(sequence: u64, offset: u64) -> State {
@@ -363,6 +388,13 @@ mod tests {
     }
 
     #[test]
+    fn an_intent_is_replaced_only_when_its_batch_is_settled() {
+        assert!(may_publish(false, false));
+        assert!(!may_publish(true, true));
+        assert!(!may_publish(false, true));
+    }
+
+    #[test]
     fn the_answer_of_an_inherited_description_is_waited_for_where_it_decides() {
         assert_eq!(inherited(3, 3, None, true, Echo::Synced), Inherited::SyncFirst);
         assert_eq!(inherited(3, 3, None, false, Echo::Synced), Inherited::SyncAside);
@@ -383,6 +415,10 @@ mod tests {
         assert_eq!(mark_after(mark, Some(&frame(Kind::Records, 0))), Mark { through: 6, staged: 0, ..mark });
         assert_eq!(mark_after(mark, Some(&frame(Kind::Fragment, 9))), Mark { through: 6, staged: 14, ..mark });
         assert_eq!(mark_after(mark, Some(&frame(Kind::LastFragment, 9))), Mark { through: 6, staged: 0, ..mark });
+        let frames = [frame(Kind::LastFragment, 9), Header { sequence: 7, ..frame(Kind::Records, 0) }];
+        let idle = Mark { id: 8, ..mark };
+        let next = after_batch(Identity::default(), 100, 50, [(mark, frames.iter()), (idle, [].iter())].into_iter());
+        assert_eq!((next.offset, next.marks), (119, vec![Mark { through: 7, staged: 0, ..mark }, idle]));
         assert_eq!(count_to(mark, 6, 2), Some(2));
         assert_eq!(count_to(mark, 6, 1), None);
         assert_eq!(count_to(mark, 4, 0), Some(0));

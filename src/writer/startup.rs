@@ -1,5 +1,6 @@
 //! A writer's beginning: the first of a run examines the directory, every later one goes on from the commit record.
 use super::file::Pending;
+use super::place::is_deleted;
 use super::plan::{self, Inherited, Newer, Rebirth, Step};
 use super::refuse::Room;
 use super::rescue::{Closing, cut_moved, moved_to, saved_in};
@@ -30,6 +31,9 @@ use std::time::Instant;
 pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     let system = |error: io::Error| Fatal::system("start the writer", error);
     let record = CommitRecord::map(seat.commit.as_fd()).map_err(system)?;
+    if is_deleted(&seat.directory) {
+        seat.channel.send(ToSupervisor::Reclaim);
+    }
     let place = seat.config.store.directory.clone();
     let cannot = |error: io::Error| directory::failed("open the live segment", &error, &place);
     let mut shelf = Shelf::new(&seat.directory, &seat.config).map_err(cannot)?;
@@ -45,6 +49,7 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     cut_moved(&writer.shelf.directory);
     writer.clear_settled(&segments);
     writer.inherit(kept, &segments, matches!(found, Found::Pending { .. }));
+    writer.find_failed(&segments);
     drain_private(&writer).map_err(system)?;
     let marks = plan::inheritance(&found).cloned().unwrap_or_default();
     // A predecessor gave up a batch in its middle and was killed before it had left the segment.
@@ -102,6 +107,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         finishing: false,
         orphan_until: None,
         examined_at: Instant::now(),
+        trouble: None,
         lock: seat.lock,
     };
     writer.open_window();
@@ -145,6 +151,21 @@ impl Writer {
         };
         let closing = Closing { name: name.clone(), file: Arc::new(file), good_to: 0, end: metadata.len() };
         if sync { self.close(closing) } else { self.closing.push(closing) }
+    }
+
+    /// Opens what failed and nobody has kept: its end has to be saved all the same.
+    fn find_failed(&mut self, segments: &[SegmentName]) {
+        let Some(failed) = self.record.failed() else { return };
+        for name in segments.iter().filter(|name| (failed..self.live.identity.sequence).contains(&name.sequence)) {
+            if self.closing.iter().any(|closing| closing.name == *name) {
+                continue;
+            }
+            let opened = Segment::open(self.shelf.directory.as_fd(), name.clone());
+            match opened.and_then(|segment| Ok((segment.length()?, segment.file))) {
+                Ok((end, file)) => self.closing.push(Closing { name: name.clone(), file, good_to: 0, end }),
+                Err(error) => error!("cannot open {}, of which a sync has failed: {error}", name.build()),
+            }
+        }
     }
 
     /// Takes a link into service.

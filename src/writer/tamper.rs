@@ -6,7 +6,9 @@ use super::Writer;
 use super::rotation::Rotation;
 use crate::store::names::CURRENT;
 use crate::sys::{AsFd, file};
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
 /// What a look at the live segment found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +72,10 @@ impl Writer {
         self.rotation.get_or_insert_with(Rotation::new);
     }
 
-    /// Before a batch: whether the live segment ends where the writer left it. If not, it is examined at once.
+    /// Before a batch: whether the live segment is there and ends where the writer left it. If not, it is examined at once.
     pub(super) fn is_untouched(&mut self) -> bool {
-        if self.live.length().is_ok_and(|length| length != self.offset) {
+        let changed = |found: Metadata| found.len() != self.offset || found.nlink() == 0;
+        if self.live.file.metadata().is_ok_and(changed) {
             self.examine_live();
         }
         !self.must_move()

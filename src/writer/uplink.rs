@@ -150,8 +150,8 @@ impl Uplink {
             return Ok(Err(broken));
         }
         let found = intake::whole_frames(&self.buffer, &self.terms, self.mark, &mut self.frames);
-        // Where one look cannot take in all: look again until there is nothing new.
-        self.unseen |= !self.wide && (!self.frames.is_empty() || self.buffer.len() > seen_before);
+        let grew = self.buffer.len() > seen_before;
+        self.unseen |= intake::look_again(self.wide, !self.frames.is_empty(), grew);
         Ok(found)
     }
 

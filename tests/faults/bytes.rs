@@ -122,9 +122,10 @@ impl Bench {
         let memory = Path::new("/dev/shm");
         let place = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let directory = open_directory(place.path()).unwrap();
-        let name = SegmentName::parse(&killed.live).unwrap();
-        let next = SegmentName { sequence: name.sequence + 1, ..name.clone() }.build();
-        for (name, bytes) in [(next.as_str(), "not looked at"), ("notes.txt", "mine"), (".hidden", "")] {
+        // Not the first: its connections need not begin with their first message.
+        let name = SegmentName { sequence: 7, ..SegmentName::parse(&killed.live).unwrap() };
+        let next = SegmentName { sequence: 8, ..name.clone() }.build();
+        for (name, bytes) in [(next.as_str(), ""), ("notes.txt", "mine"), (".hidden", "")] {
             fs::write(place.path().join(name), bytes).unwrap();
         }
         fs::write(place.path().join(".store"), &killed.files[".store"]).unwrap();

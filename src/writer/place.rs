@@ -1,0 +1,131 @@
+//! The store's place: whether `store.directory` still leads to the directory that is held, and all that makes it a store
+//! is still there.
+//!
+//! Promise: as long as the held directory exists, records go on to it, wherever it is now, and the log says so once; when
+//! it was deleted the supervisor is told, which alone may make it again. The decision is pure.
+use super::Writer;
+use crate::ipc::control::ToSupervisor;
+use crate::store::directory::{LOCK, STORE, leads_to};
+use crate::sys::{AsFd, AsRawFd, OwnedFd, file};
+use std::io;
+use std::path::Path;
+
+/// What a look at the place found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    /// Names that lead to the directory.
+    links: u64,
+    /// `store.directory` is one of them.
+    here: bool,
+    /// Its lock is the one that is held.
+    lock: bool,
+    /// It says that it is a store.
+    mark: bool,
+}
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    Deleted,
+    Unlocked,
+    Unmarked,
+    Away,
+}
+
+fn judge(seen: Seen) -> Option<Trouble> {
+    match seen {
+        Seen { links: 0, .. } => Some(Trouble::Deleted),
+        Seen { lock: false, .. } => Some(Trouble::Unlocked),
+        Seen { mark: false, .. } => Some(Trouble::Unmarked),
+        Seen { here: false, .. } => Some(Trouble::Away),
+        _ => None,
+    }
+}
+
+/// Whether the directory has no name any more.
+pub(super) fn is_deleted(directory: &OwnedFd) -> bool {
+    file::stat(directory).is_ok_and(|stat| stat.st_nlink == 0)
+}
+
+impl Writer {
+    /// Looks at the store's place; says what has changed, and asks for what is missing.
+    pub(super) fn examine_place(&mut self) {
+        let trouble = judge(self.look_at_place());
+        if trouble.is_some_and(|trouble| trouble != Trouble::Away) {
+            self.channel.send(ToSupervisor::Reclaim);
+        }
+        let before = std::mem::replace(&mut self.trouble, trouble);
+        if trouble == before {
+            return;
+        }
+        let path = self.config.store.directory.display();
+        match trouble {
+            Some(Trouble::Deleted) => {
+                error!(
+                    "the store's directory {path} was deleted, and all records in it; nothing is echoed until it is there again"
+                );
+            }
+            Some(Trouble::Unlocked) => error!(
+                "{LOCK} in {path} was removed or replaced by somebody else: the store is not safe from a second daemon"
+            ),
+            Some(Trouble::Unmarked) => error!("{STORE} in {path} was removed by somebody else"),
+            Some(Trouble::Away) => {
+                let at = self.whereabouts();
+                error!(
+                    "{path} no longer leads to the store's directory: {at}; records go on to it there; put it back, or restart the daemon to use {path} as it is now"
+                );
+            }
+            None => notice!("the store's directory is {path} again, with all that belongs there"),
+        }
+    }
+
+    /// After a reload: what is wrong is said again.
+    pub(super) fn remind(&mut self) {
+        self.trouble = None;
+        self.examine_place();
+    }
+
+    fn look_at_place(&self) -> Seen {
+        let directory = &*self.shelf.directory;
+        let (held, path) = (file::stat(directory), &self.config.store.directory);
+        let here = match (&held, file::stat_path(path)) {
+            (Ok(held), Ok(there)) => (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino),
+            (_, Err(error)) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+            (Err(_), _) => true,
+        };
+        let mark = file::stat_at(directory.as_fd(), STORE);
+        Seen {
+            links: held.map_or(1, |held| held.st_nlink),
+            here,
+            lock: leads_to(directory.as_fd(), LOCK, &self.lock),
+            mark: !mark.is_err_and(|error| error.kind() == io::ErrorKind::NotFound),
+        }
+    }
+
+    /// Where the held directory is now.
+    fn whereabouts(&self) -> String {
+        let link = format!("/proc/self/fd/{}", self.shelf.directory.as_raw_fd());
+        match std::fs::read_link(Path::new(&link)) {
+            Ok(at) if at == self.config.store.directory => "another file system was mounted over it".to_owned(),
+            Ok(at) => format!("that is {} now", at.display()),
+            Err(_) => "it was renamed".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_trouble_has_its_name() {
+        let well = Seen { links: 2, here: true, lock: true, mark: true };
+        assert_eq!(judge(well), None);
+        // File systems that do not count a directory's links have 1.
+        assert_eq!(judge(Seen { links: 1, ..well }), None);
+        assert_eq!(judge(Seen { here: false, ..well }), Some(Trouble::Away));
+        assert_eq!(judge(Seen { links: 0, here: false, lock: false, mark: false }), Some(Trouble::Deleted));
+        assert_eq!(judge(Seen { lock: false, mark: false, ..well }), Some(Trouble::Unlocked));
+        assert_eq!(judge(Seen { mark: false, here: false, ..well }), Some(Trouble::Unmarked));
+    }
+}
