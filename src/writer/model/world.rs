@@ -6,7 +6,7 @@ use super::rules::Rules;
 use crate::config::Echo;
 use crate::ipc::commit::CommitRecord;
 use crate::ipc::link::Terms;
-use crate::protocol::ack;
+use crate::protocol::ack::{self, Ack};
 use crate::protocol::frame::HEADER;
 
 /// A place between two elementary deeds of the writer, where it may be killed.
@@ -214,7 +214,8 @@ impl World<'_> {
             return Ok(());
         }
         let link = &mut self.links[worker.link];
-        let Some(through) = ack::decode(&link.acks) else { return violation("an ack that is none") };
+        let last = ack::decode(&link.acks).last();
+        let Some(Ack::Safe(through)) = last else { return violation("an ack that is none, or refuses") };
         link.acks.clear();
         link.room = true;
         let Some(new) = worker.acknowledged(through) else {

@@ -6,7 +6,7 @@ use super::moving::Rotation;
 use super::world::{Deed, Halt, Site, World, violation};
 use crate::config::Echo;
 use crate::ipc::commit::{Mark, State};
-use crate::protocol::ack;
+use crate::protocol::ack::{self, Ack};
 use crate::protocol::frame::{Header, Kind};
 use crate::store::segment::Identity;
 use crate::writer::batch::Decision;
@@ -315,7 +315,7 @@ impl Writer {
         if link.acks.len() + ack::ACK > world.sizes.2 * ack::ACK {
             return Ok(());
         }
-        link.acks.extend(ack::encode(through));
+        link.acks.extend(Ack::Safe(through).encode());
         uplink.acked = Some(through);
         world.step(Site::Acked)
     }
@@ -328,7 +328,7 @@ impl Writer {
     pub fn publish(&self, world: &mut World<'_>) -> Deed<()> {
         let marks = self.uplinks.iter().map(|uplink| uplink.mark).collect();
         let segment = Identity { sequence: self.live, ..Identity::default() };
-        world.record.intend(&State { segment, offset: self.offset, good_to: 0, marks });
+        world.record.intend(&State { segment, offset: self.offset, good_to: 0, marks, overhang: false });
         world.step(Site::PublishIntended)?;
         world.record.commit();
         world.step(Site::Published)
