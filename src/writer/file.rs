@@ -120,7 +120,7 @@ impl Writer {
             let uplink = &self.uplinks[index];
             (uplink.mark(), uplink.headers().take(count))
         });
-        let next = plan::after_batch(self.live.identity, self.offset, self.good_to, taking_part);
+        let next = State { good_to: self.good_to, ..plan::after_batch(self.live.identity, self.offset, taking_part) };
         self.pending = Some(Pending { parts, next, step: Step::Intend });
     }
 

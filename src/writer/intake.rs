@@ -38,9 +38,9 @@ pub fn may_be_stale(buffer: &[u8]) -> bool {
 }
 
 /// Whether to look again without having been woken: where one look cannot take in all (it is not `wide`), until there is
-/// nothing new.
-pub fn look_again(wide: bool, found_frames: bool, grew: bool) -> bool {
-    !wide && (found_frames || grew)
+/// nothing new. Stale bytes that were taken out may have hidden what stood behind them.
+pub fn look_again(wide: bool, found_frames: bool, skipped: usize, grew: bool) -> bool {
+    !wide && (found_frames || skipped > 0 || grew)
 }
 
 /// Appends the whole frames at the head of `buffer` to `frames`: the first is the one behind `mark`.
@@ -81,4 +81,18 @@ fn next_fragment(header: &Header, body: &[u8], at: u64, record_limit: u64) -> Re
         return Err(Broken("a record without its end".to_owned()));
     }
     Ok(if header.kind == Kind::Fragment { end } else { 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_look_is_repeated_until_there_is_nothing_new() {
+        assert!(look_again(false, true, 0, false));
+        assert!(look_again(false, false, 0, true));
+        assert!(look_again(false, false, 9, false), "a frame behind stale bytes would wait for the next one");
+        assert!(!look_again(false, false, 0, false));
+        assert!(!look_again(true, true, 9, true));
+    }
 }

@@ -166,8 +166,10 @@ pub enum Rebirth {
     Replay(State),
     /// A rotation, which left a newer, empty segment.
     Adopt {
-        /// It was leaving in the middle of a batch: so does its successor, whatever it takes.
+        /// It was leaving in the middle of a batch.
         mid_batch: bool,
+        /// The old segment must not go on, whatever becomes of the new one.
+        leave: bool,
     },
     /// A batch, in a segment that failed: it is cut off there, and its frames go to a new one.
     Leave,
@@ -180,6 +182,8 @@ pub struct Newer {
     pub length: u64,
     /// It begins with what was saved from the segment that failed.
     pub saved: bool,
+    /// The live one is not `current` any more.
+    pub swapped: bool,
 }
 
 /// Decides what a newborn writer goes on with. `leave`: its live segment must not be written. `newest`: the newest
@@ -194,7 +198,8 @@ pub fn rebirth(found: Found, leave: bool, newest: Option<Newer>) -> Rebirth {
     };
     match (newest, pending) {
         (Some(newest), pending) if newest.saved || newest.length == 0 => {
-            Rebirth::Adopt { mid_batch: pending.is_some() }
+            let mid_batch = pending.is_some();
+            Rebirth::Adopt { mid_batch, leave: mid_batch || newest.swapped }
         }
         (_, Some(_)) if leave => Rebirth::Leave,
         (_, Some(next)) => Rebirth::Replay(next),
@@ -239,12 +244,12 @@ pub fn inherited(sequence: u64, live: u64, failed: Option<u64>, pending: bool, e
 }
 
 /// The state after a batch that stands at `offset`: every link's mark, and the frames of it that take part.
-pub fn after_batch<'a, H>(segment: Identity, offset: u64, good_to: u64, parts: impl Iterator<Item = (Mark, H)>) -> State
+pub fn after_batch<'a, H>(segment: Identity, offset: u64, parts: impl Iterator<Item = (Mark, H)>) -> State
 where
     H: Iterator<Item = &'a Header>,
 {
     let marks = Vec::with_capacity(parts.size_hint().0);
-    let mut next = State { segment, offset, good_to, marks, overhang: false };
+    let mut next = State { segment, offset, good_to: 0, marks, overhang: false };
     for (mark, headers) in parts {
         let mut last = None;
         for header in headers {
@@ -375,16 +380,20 @@ mod tests {
     #[test]
     fn a_rotation_goes_on_with_its_empty_segment_only() {
         let rotating = || Found::Pending { base: state(3, 10), next: state(4, 0) };
-        let newer = |length, saved| Some(Newer { length, saved });
-        assert_eq!(rebirth(rotating(), false, newer(0, false)), Rebirth::Adopt { mid_batch: false });
+        let newer = |length, saved| Some(Newer { length, saved, swapped: false });
+        let (stay, leave) =
+            (Rebirth::Adopt { mid_batch: false, leave: false }, Rebirth::Adopt { mid_batch: true, leave: true });
+        assert_eq!(rebirth(rotating(), false, newer(0, false)), stay);
         assert_eq!(rebirth(rotating(), false, newer(1, false)), Rebirth::Decide);
         assert_eq!(rebirth(rotating(), false, None), Rebirth::Decide);
-        assert_eq!(rebirth(Found::Settled(state(3, 10)), false, newer(0, false)), Rebirth::Adopt { mid_batch: false });
+        assert_eq!(rebirth(Found::Settled(state(3, 10)), false, newer(0, false)), stay);
         for suspect in [false, true] {
-            assert_eq!(rebirth(in_a_batch(), suspect, newer(0, false)), Rebirth::Adopt { mid_batch: true });
-            assert_eq!(rebirth(in_a_batch(), suspect, newer(9, true)), Rebirth::Adopt { mid_batch: true });
+            assert_eq!(rebirth(in_a_batch(), suspect, newer(0, false)), leave);
+            assert_eq!(rebirth(in_a_batch(), suspect, newer(9, true)), leave);
         }
         assert_eq!(rebirth(in_a_batch(), false, newer(1, false)), Rebirth::Replay(state(3, 20)));
+        let swapped = Some(Newer { length: 0, saved: false, swapped: true });
+        assert_eq!(rebirth(rotating(), false, swapped), Rebirth::Adopt { mid_batch: false, leave: true });
     }
 
     #[test]
@@ -417,7 +426,7 @@ mod tests {
         assert_eq!(mark_after(mark, Some(&frame(Kind::LastFragment, 9))), Mark { through: 6, staged: 0, ..mark });
         let frames = [frame(Kind::LastFragment, 9), Header { sequence: 7, ..frame(Kind::Records, 0) }];
         let idle = Mark { id: 8, ..mark };
-        let next = after_batch(Identity::default(), 100, 50, [(mark, frames.iter()), (idle, [].iter())].into_iter());
+        let next = after_batch(Identity::default(), 100, [(mark, frames.iter()), (idle, [].iter())].into_iter());
         assert_eq!((next.offset, next.marks), (119, vec![Mark { through: 7, staged: 0, ..mark }, idle]));
         assert_eq!(count_to(mark, 6, 2), Some(2));
         assert_eq!(count_to(mark, 6, 1), None);

@@ -208,11 +208,13 @@ impl Writer {
             .as_ref()
             .zip(failed)
             .is_some_and(|(newest, failed)| saved_in(&directory, segments, failed, &newest.name));
-        let newer =
-            newest.as_ref().map(|newest| Ok::<_, io::Error>(Newer { length: newest.length()?, saved })).transpose()?;
+        let swapped = !self.live.is_current(directory.as_fd())?;
+        let newer = |newest: &Segment| Ok::<_, io::Error>(Newer { length: newest.length()?, saved, swapped });
+        let newer = newest.as_ref().map(newer).transpose()?;
         match (plan::rebirth(found, self.must_move(), newer), newest) {
-            (Rebirth::Adopt { mid_batch }, Some(segment)) => {
-                self.leaving = mid_batch;
+            (Rebirth::Adopt { mid_batch, leave }, Some(segment)) => {
+                self.leaving = leave;
+                // Also what was given up before.
                 self.uncommitted |= mid_batch;
                 self.rotation = Some(match failed.filter(|_| saved) {
                     Some(failed) => Rotation::adopt_saved(segment, failed)?,

@@ -144,20 +144,22 @@ impl Uplink {
             Err(error) if sys::would_block(&error) => {}
             Err(error) => return Err(error),
         }
-        if self.resync
-            && let Err(broken) = self.skip_stale(null)?
-        {
-            return Ok(Err(broken));
+        let mut skipped = 0;
+        if self.resync {
+            match self.skip_stale(null)? {
+                Ok(stale) => skipped = stale,
+                Err(broken) => return Ok(Err(broken)),
+            }
         }
         let found = intake::whole_frames(&self.buffer, &self.terms, self.mark, &mut self.frames);
         let grew = self.buffer.len() > seen_before;
-        self.unseen |= intake::look_again(self.wide, !self.frames.is_empty(), grew);
+        self.unseen |= intake::look_again(self.wide, !self.frames.is_empty(), skipped, grew);
         Ok(found)
     }
 
     /// Takes out of the pipe what belongs to committed frames, up to the next frame's mark or, as long as that has not
-    /// come, all that cannot be its beginning.
-    fn skip_stale(&mut self, null: &File) -> io::Result<Result<(), Broken>> {
+    /// come, all that cannot be its beginning. Returns how many bytes.
+    fn skip_stale(&mut self, null: &File) -> io::Result<Result<usize, Broken>> {
         let stale = match intake::stale(&self.buffer, &self.terms, self.mark) {
             Ok(stale) => stale,
             Err(broken) => return Ok(Err(broken)),
@@ -165,7 +167,7 @@ impl Uplink {
         pipe::consume(self.data.as_fd(), null, stale)?;
         self.buffer.drain(..stale);
         self.resync = intake::may_be_stale(&self.buffer);
-        Ok(Ok(()))
+        Ok(Ok(stale))
     }
 
     /// Where the first `count` frames leave the link once they are stored.

@@ -1,6 +1,6 @@
 //! The model's writer begins: from the directory, or from what its predecessor left in the commit record.
 use super::client;
-use super::moving::Rotation;
+use super::moving::{Closing, Rotation, Source};
 use super::world::{Deed, FOREIGN, Halt, Site, World, violation};
 use super::writer::{Pending, Uplink, Writer, size};
 use crate::config::Format;
@@ -9,7 +9,7 @@ use crate::store::names::SegmentName;
 use crate::store::reader::LINE_LIMIT;
 use crate::store::recovery::{Verdict, scan_back, verdict};
 use crate::writer::opening::DOUBTFUL;
-use crate::writer::plan::{self, Inherited, Rebirth, Stage, Step};
+use crate::writer::plan::{self, Inherited, Newer, Rebirth, Step};
 use std::collections::VecDeque;
 
 impl Writer {
@@ -19,15 +19,18 @@ impl Writer {
         let found = world.record.read();
         let mut writer = match plan::inheritance(&found) {
             None => Self::recover(world)?,
-            Some(base) => Self { live: base.segment.sequence, offset: base.offset, ..Self::default() },
+            Some(base) => {
+                Self { live: base.segment.sequence, offset: base.offset, good_to: base.good_to, ..Self::default() }
+            }
         };
         let pending = matches!(found, Found::Pending { .. });
-        if plan::inherited(writer.live, writer.live, None, pending, world.echo) == Inherited::SyncFirst {
-            if world.disk.sync(writer.live).is_err() {
-                world.record.set_tampered(writer.live);
-            }
-            world.step(Site::Inherited)?;
+        let kept = world.kept.clone();
+        writer.tell_segment(world);
+        world.disk.cut_moved();
+        if world.record.failed().and_then(|failed| world.disk.moved_to(failed)).is_some_and(|to| to <= writer.live) {
+            world.record.clear_failed();
         }
+        writer.inherit(kept, pending, world)?;
         let marks = plan::inheritance(&found).cloned().unwrap_or_default();
         writer.attach(&marks, world);
         writer.go_on(found, world)?;
@@ -40,6 +43,33 @@ impl Writer {
             writer.acknowledge(index, mark, world)?;
         }
         Ok(writer)
+    }
+
+    fn inherit(&mut self, kept: Vec<u64>, pending: bool, world: &mut World<'_>) -> Deed<()> {
+        let failed = world.record.failed();
+        for sequence in kept {
+            match plan::inherited(sequence, self.live, failed, pending, world.echo) {
+                Inherited::SyncFirst => {
+                    let synced = world.disk.sync(sequence).is_ok();
+                    world.step(Site::Inherited)?;
+                    self.judge(sequence, Some(self.offset), synced, world)?;
+                }
+                Inherited::SyncAside => self.jobs.push((sequence, Some(self.offset))),
+                inherited @ (Inherited::Close | Inherited::Keep) => {
+                    if world.disk.moved_to(sequence).is_some() || !world.disk.exists(sequence) {
+                        world.kept.retain(|kept| *kept != sequence);
+                        continue;
+                    }
+                    let end = world.disk.file(sequence).bytes.len() as u64;
+                    self.closing.push(Closing { sequence, good_to: 0, end });
+                    if inherited == Inherited::Close {
+                        self.jobs.push((sequence, None));
+                    }
+                }
+                Inherited::Drop => {}
+            }
+        }
+        Ok(())
     }
 
     /// Takes up the links that it does not have yet.
@@ -65,19 +95,21 @@ impl Writer {
     }
 
     fn go_on(&mut self, found: Found, world: &mut World<'_>) -> Deed<()> {
+        let failed = world.record.failed();
         let newest = world.disk.newest().filter(|file| file.sequence > self.live);
-        let (newest, length) = newest.map(|file| (file.sequence, file.bytes.len() as u64)).unzip();
-        let rebirth = world.rules.rebirth(found, world.record.is_tampered(self.live), length);
+        let newest = newest.map(|file| (file.sequence, file.bytes.len() as u64));
+        let saved = newest.zip(failed).is_some_and(|(newest, failed)| world.disk.moved_to(failed) == Some(newest.0));
+        let swapped = world.disk.current != Some(self.live);
+        let newer = newest.map(|(_, length)| Newer { length, saved, swapped });
+        let rebirth = world.rules.rebirth(found, self.must_move(world), newer);
         world.note(|| format!("  a writer begins: {rebirth:?}"));
         match (rebirth, newest) {
-            (Rebirth::Adopt { mid_batch }, Some(new)) => {
+            (Rebirth::Adopt { mid_batch, leave }, Some((new, length))) => {
                 world.tally.adopted += 1;
-                if mid_batch {
-                    world.record.set_tampered(self.live);
-                    world.step(Site::Suspected)?;
-                    self.uncommitted = true;
-                }
-                self.rotation = Some(Rotation { stage: Stage::Sync, new });
+                (self.leaving, self.uncommitted) = (leave, mid_batch);
+                let saves = failed.filter(|_| saved);
+                let filled = if saved { length } else { 0 };
+                self.rotation = Some(Rotation::adopt(new, saves, filled));
                 self.move_on(world)?;
             }
             (Rebirth::Replay(next), _) => {
@@ -119,16 +151,21 @@ impl Writer {
             let verdict = verdict(&name(newest.0), newest.1, None, "messages", Format::Text);
             matches!(verdict, Verdict::Resume { .. })
         });
-        let (stage, new) = resumed.map_or((Stage::Create, 0), |(sequence, _)| (Stage::Sync, sequence));
-        let mut rotation = Rotation { stage, new };
+        let mut rotation = match Self::unsaved(world) {
+            Some(rescue) => rescue,
+            None => resumed.map_or_else(Rotation::default, |(new, _)| Rotation::adopt(new, None, 0)),
+        };
         if !rotation.run(world)? {
             world.note(|| "  a start fails".to_owned());
             return Err(Halt::Killed);
         }
         world.step(Site::Recovered)?;
+        world.disk.cut_moved();
         let live = rotation.new;
         let older: Vec<u64> = world.disk.files.iter().rev().map(|file| file.sequence).filter(|n| *n != live).collect();
-        for &sequence in older.iter().take(DOUBTFUL) {
+        for &sequence in
+            older.iter().take(DOUBTFUL).filter(|older| world.disk.moved_to(**older).is_none()).collect::<Vec<_>>()
+        {
             let bytes = &world.disk.file(sequence).bytes;
             let read = |into: &mut [u8], at: u64| {
                 into.copy_from_slice(&bytes[size(at)..size(at) + into.len()]);
@@ -146,6 +183,21 @@ impl Writer {
                 world.step(Site::TornCut)?;
             }
         }
-        Ok(Self { live, ..Self::default() })
+        Ok(Self { live, offset: rotation.filled, good_to: rotation.filled, ..Self::default() })
+    }
+
+    /// What failed in an earlier run and was not saved, and all segments after it.
+    fn unsaved(world: &World<'_>) -> Option<Rotation> {
+        let disk = &world.disk;
+        let entries = disk.manifest.iter().filter(|entry| disk.exists(entry.segment));
+        let unsaved = entries.filter(|entry| disk.moved_to(entry.segment).is_none());
+        let oldest = unsaved.min_by_key(|entry| entry.segment)?;
+        let later = disk.files.iter().filter(|file| file.sequence >= oldest.segment);
+        let source = |file: &super::disk::File| Source {
+            sequence: file.sequence,
+            good_to: if file.sequence == oldest.segment { oldest.good_to } else { 0 },
+            end: file.bytes.len() as u64,
+        };
+        Some(Rotation::rescuing(later.map(source).collect()))
     }
 }

@@ -37,11 +37,21 @@ pub struct File {
     pub foreign: bool,
 }
 
+/// A line of the manifest: what follows byte `good_to` of `segment` is in the segment `moved_to`, once that is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    pub segment: u64,
+    pub good_to: u64,
+    pub moved_to: Option<u64>,
+}
+
 /// The store's directory.
 #[derive(Debug, Default)]
 pub struct Disk {
     /// In the order of their sequence numbers.
     pub files: Vec<File>,
+    /// The last word on each segment that failed.
+    pub manifest: Vec<Entry>,
     /// The sequence number of the file that `current` leads to.
     pub current: Option<u64>,
     pub full: bool,
@@ -56,6 +66,68 @@ impl Disk {
     pub fn file(&mut self, sequence: u64) -> &mut File {
         let at = self.files.iter().position(|file| file.sequence == sequence);
         &mut self.files[at.expect("no file vanishes while it is used")]
+    }
+
+    pub fn exists(&self, sequence: u64) -> bool {
+        self.files.iter().any(|file| file.sequence == sequence)
+    }
+
+    /// Replaces the manifest, durably.
+    pub fn note(&mut self, entries: &[Entry]) -> Result<(), Failure> {
+        if self.full {
+            return Err(Failure::NoSpace);
+        }
+        for entry in entries {
+            match self.manifest.iter_mut().find(|known| known.segment == entry.segment) {
+                Some(known) => *known = *entry,
+                None => self.manifest.push(*entry),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a segment's end was moved, if it was.
+    pub fn moved_to(&self, sequence: u64) -> Option<u64> {
+        let entry = self.manifest.iter().find(|entry| entry.segment == sequence)?;
+        entry.moved_to.filter(|target| self.exists(*target))
+    }
+
+    /// Of `length` bytes of a segment, those that are part of the store.
+    pub fn counting(&self, sequence: u64, length: usize) -> usize {
+        let entry = self.manifest.iter().find(|entry| entry.segment == sequence);
+        let moved = entry.filter(|entry| entry.moved_to.is_some_and(|target| self.exists(target)));
+        moved.map_or(length, |entry| length.min(usize::try_from(entry.good_to).unwrap_or(usize::MAX)))
+    }
+
+    /// Cuts what was moved, but of the segment that is current.
+    pub fn cut_moved(&mut self) {
+        for entry in self.manifest.clone() {
+            if self.current == Some(entry.segment) || !self.exists(entry.segment) {
+                continue;
+            }
+            let length = self.file(entry.segment).bytes.len();
+            let counting = self.counting(entry.segment, length);
+            if counting < length {
+                self.cut(entry.segment, counting);
+            }
+        }
+    }
+
+    /// Gives a file that is synced a name, which is not durable yet.
+    pub fn name(&mut self, sequence: u64, bytes: Vec<u8>) -> Result<(), Failure> {
+        if self.full {
+            return Err(Failure::NoSpace);
+        }
+        let (durable, dirty_from) = (bytes.clone(), bytes.len());
+        self.files.push(File { sequence, bytes, durable, dirty_from, ..File::default() });
+        Ok(())
+    }
+
+    /// Takes a segment back that was never live.
+    pub fn discard(&mut self, sequence: u64) {
+        if self.current != Some(sequence) {
+            self.files.retain(|file| file.sequence != sequence);
+        }
     }
 
     pub fn newest(&self) -> Option<&File> {

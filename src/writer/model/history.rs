@@ -34,6 +34,7 @@ pub fn play(seed: u64, rules: &dyn Rules, record: &CommitRecord, log: bool) -> O
         links: Vec::new(),
         workers: Vec::new(),
         disk: Disk::default(),
+        kept: Vec::new(),
         kills_left: 1 + chance.below(6),
         kill_one_in: [4, 16, 40][chance.below(3)],
         tally: Tally { histories: 1, ..Tally::default() },
@@ -82,7 +83,7 @@ fn act(world: &mut World<'_>, writer: &mut Option<Writer>, faults: usize) -> Dee
         }
         9 | 10 => fault(world, faults),
         11 => writer.iter_mut().for_each(|writer| writer.rotate_requested = true),
-        12 => writer.iter_mut().for_each(|writer| writer.sync_aside(world)),
+        12 => sync(world, writer)?,
         13 if world.chance.one_in(3) => {
             world.note(|| format!("worker {worker} dies"));
             world.kill_worker(worker);
@@ -134,6 +135,15 @@ fn turn(world: &mut World<'_>, writer: &mut Option<Writer>) -> Deed<()> {
     Ok(())
 }
 
+/// The writer's sync thread does something.
+fn sync(world: &mut World<'_>, writer: &mut Option<Writer>) -> Deed<()> {
+    match writer.as_mut().map_or(Ok(()), |writer| writer.sync_aside(world)) {
+        Err(Halt::Killed) => *writer = None,
+        done => done?,
+    }
+    Ok(())
+}
+
 /// Somebody else's segment, newer than all, stands in the directory.
 fn plant(world: &mut World<'_>) {
     let settled = match world.record.read() {
@@ -162,7 +172,7 @@ fn calm(world: &mut World<'_>, writer: &mut Option<Writer>) -> Deed<()> {
             world.send(worker, false, usize::MAX);
         }
         turn(world, writer)?;
-        writer.iter_mut().for_each(|writer| writer.sync_aside(world));
+        sync(world, writer)?;
         for worker in 0..world.workers.len() {
             world.read_acks(worker)?;
         }

@@ -4,8 +4,8 @@ use crate::ipc::commit::{Found, Mark, State};
 use crate::protocol::frame::Header;
 use crate::store::segment::Identity;
 use crate::writer::batch::{self, Decision};
-use crate::writer::intake::Frame;
-use crate::writer::plan::{self, Farewell, Rebirth, Remedy, Stage, Step};
+use crate::writer::intake::{self, Frame};
+use crate::writer::plan::{self, Farewell, Newer, Rebirth, Remedy, Stage, Step};
 use std::collections::VecDeque;
 
 /// One link's share of a batch: its mark, and the headers of its frames.
@@ -24,12 +24,12 @@ pub trait Rules: Sync {
         plan::failed_write(Some(errno))
     }
 
-    fn next_stage(&self, stage: Stage) -> Option<Stage> {
-        stage.next(false)
+    fn next_stage(&self, stage: Stage, saving: bool) -> Option<Stage> {
+        stage.next(saving)
     }
 
-    fn keeps_old(&self, stage: Stage) -> bool {
-        stage.may_be_given_up(false)
+    fn may_be_given_up(&self, stage: Stage, saving: bool) -> bool {
+        stage.may_be_given_up(saving)
     }
 
     fn farewell(&self, after: Option<Farewell>) -> Option<Farewell> {
@@ -40,9 +40,8 @@ pub trait Rules: Sync {
         plan::cut(length, kept, uncommitted)
     }
 
-    fn rebirth(&self, found: Found, suspect: bool, newest: Option<u64>) -> Rebirth {
-        let newest = newest.map(|length| plan::Newer { length, saved: false });
-        plan::rebirth(found, suspect, newest)
+    fn rebirth(&self, found: Found, leave: bool, newest: Option<Newer>) -> Rebirth {
+        plan::rebirth(found, leave, newest)
     }
 
     fn may_publish(&self, pending: bool, uncommitted: bool) -> bool {
@@ -54,7 +53,7 @@ pub trait Rules: Sync {
     }
 
     fn after_batch(&self, segment: Identity, offset: u64, shares: Vec<Share<'_>>) -> State {
-        plan::after_batch(segment, offset, 0, shares.into_iter().map(|(mark, headers)| (mark, headers.into_iter())))
+        plan::after_batch(segment, offset, shares.into_iter().map(|(mark, headers)| (mark, headers.into_iter())))
     }
 
     fn mark_after(&self, mark: Mark, last: Option<&Header>) -> Mark {
@@ -63,6 +62,10 @@ pub trait Rules: Sync {
 
     fn count_to(&self, mark: Mark, through: u64, at_hand: usize) -> Option<usize> {
         plan::count_to(mark, through, at_hand)
+    }
+
+    fn look_again(&self, wide: bool, found_frames: bool, skipped: usize, grew: bool) -> bool {
+        intake::look_again(wide, found_frames, skipped, grew)
     }
 
     fn may_be_stale(&self, mark: Mark) -> bool {

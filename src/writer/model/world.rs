@@ -1,7 +1,7 @@
 //! What outlives the model's writer: pipes, staging areas, the commit record, the disk, the supervisor's knowledge.
 use super::chance::Chance;
 use super::client::{self, LARGEST_BODY, LARGEST_RECORD, Worker};
-use super::disk::Disk;
+use super::disk::{Disk, File};
 use super::rules::Rules;
 use crate::config::Echo;
 use crate::ipc::commit::CommitRecord;
@@ -33,7 +33,11 @@ pub enum Site {
     BeforeAck,
     Acked,
     Suspected,
+    Doubted,
     Created,
+    Filled,
+    Noted,
+    Named,
     NewSynced,
     Linked,
     Swapped,
@@ -41,6 +45,7 @@ pub enum Site {
     Forgotten,
     PublishIntended,
     Published,
+    Settled,
     DrainTold,
     Idle,
 }
@@ -94,6 +99,7 @@ pub struct Tally {
     pub all_killed: u64,
     pub power_cuts: u64,
     pub rotations: u64,
+    pub rescues: u64,
     pub replays: u64,
     pub adopted: u64,
     pub left: u64,
@@ -111,6 +117,7 @@ impl Default for Tally {
             all_killed: 0,
             power_cuts: 0,
             rotations: 0,
+            rescues: 0,
             replays: 0,
             adopted: 0,
             left: 0,
@@ -129,6 +136,7 @@ impl Tally {
         self.all_killed += other.all_killed;
         self.power_cuts += other.power_cuts;
         self.rotations += other.rotations;
+        self.rescues += other.rescues;
         self.replays += other.replays;
         self.adopted += other.adopted;
         self.left += other.left;
@@ -152,6 +160,8 @@ pub struct World<'a> {
     pub links: Vec<Link>,
     pub workers: Vec<Worker>,
     pub disk: Disk,
+    /// Segments of which the supervisor keeps a description.
+    pub kept: Vec<u64>,
     pub kills_left: usize,
     pub kill_one_in: usize,
     pub tally: Tally,
@@ -214,8 +224,7 @@ impl World<'_> {
             return Ok(());
         }
         let link = &mut self.links[worker.link];
-        let last = ack::decode(&link.acks).last();
-        let Some(Ack::Safe(through)) = last else { return violation("an ack that is none, or refuses") };
+        let Some(Ack::Safe(through)) = ack::decode(&link.acks).last() else { return violation("an ack that is none") };
         link.acks.clear();
         link.room = true;
         let Some(new) = worker.acknowledged(through) else {
@@ -228,8 +237,10 @@ impl World<'_> {
             let bytes = client::record(serial, number);
             let holds = |file: &[u8]| memchr::memmem::find(file, &bytes).is_some();
             let safe = self.disk.files.iter().any(|file| match echo {
-                Echo::Synced => file.named && holds(&file.durable),
-                _ => holds(&file.bytes),
+                Echo::Synced => {
+                    file.named && holds(&file.durable[..self.disk.counting(file.sequence, file.durable.len())])
+                }
+                _ => holds(self.part(file)),
             });
             if !safe {
                 return violation(format!("I1: {:?} is acknowledged and not safe", bytes.escape_ascii().to_string()));
@@ -261,6 +272,7 @@ impl World<'_> {
             self.tally.all_killed += 1;
         }
         self.links.clear();
+        self.kept.clear();
         self.record.reset();
         let (echo, held) = (self.echo, self.held());
         let mut living = 0;
@@ -292,10 +304,15 @@ impl World<'_> {
         Ok(())
     }
 
+    /// The part of a file that is part of the store.
+    fn part<'a>(&self, file: &'a File) -> &'a [u8] {
+        &file.bytes[..self.disk.counting(file.sequence, file.bytes.len())]
+    }
+
     /// Which records are in the store, by worker.
     fn held(&self) -> [u64; 26] {
         let mut held = [0; 26];
-        let lines = self.disk.files.iter().flat_map(|file| file.bytes.split_inclusive(|byte| *byte == b'\n'));
+        let lines = self.disk.files.iter().flat_map(|file| self.part(file).split_inclusive(|byte| *byte == b'\n'));
         for (serial, number) in lines.filter_map(client::recognize) {
             held[usize::from(serial)] |= 1 << number;
         }
@@ -306,7 +323,7 @@ impl World<'_> {
     pub fn examine(&self) -> Deed<()> {
         let mut seen = [0u64; 26];
         for file in self.disk.files.iter().filter(|file| !file.foreign) {
-            for line in file.bytes.split_inclusive(|byte| *byte == b'\n') {
+            for line in self.part(file).split_inclusive(|byte| *byte == b'\n') {
                 let text = || format!("{:?} in segment {}", line.escape_ascii().to_string(), file.sequence);
                 let Some((serial, number)) = client::recognize(line) else {
                     // A power cut may leave holes in what no sync has confirmed, and recovery looks at ends only.

@@ -2,9 +2,8 @@
 //!
 //! Each deed stands where its twin in the acting code stands; what to do is asked of the [`Rules`](super::rules::Rules).
 use super::disk::Failure;
-use super::moving::Rotation;
+use super::moving::{Closing, Rotation};
 use super::world::{Deed, Halt, Site, World, violation};
-use crate::config::Echo;
 use crate::ipc::commit::{Mark, State};
 use crate::protocol::ack::{self, Ack};
 use crate::protocol::frame::{Header, Kind};
@@ -46,8 +45,14 @@ pub struct Writer {
     pub uncommitted: bool,
     pub rotation: Option<Rotation>,
     pub rotate_requested: bool,
+    /// Of the live segment, what a sync has covered.
+    pub good_to: u64,
+    pub leaving: bool,
     /// Closed segments that wait for their sync.
-    pub closing: Vec<u64>,
+    pub closing: Vec<Closing>,
+    /// What the sync thread has to do, and the segments of which a sync has failed there.
+    pub jobs: Vec<(u64, Option<u64>)>,
+    pub jobs_failed: Vec<u64>,
 }
 
 enum Fault {
@@ -105,6 +110,7 @@ impl Writer {
         let link = &world.links[uplink.link];
         uplink.buffer.extend_from_slice(&link.data[..link.data.len().min(world.sizes.1)]);
         let terms = link.terms;
+        let mut skipped = 0;
         if uplink.resync {
             let stale = match intake::stale(&uplink.buffer, &terms, uplink.mark) {
                 Ok(stale) => stale,
@@ -112,6 +118,7 @@ impl Writer {
             };
             consume(world, uplink.link, stale, [Site::StalePart, Site::Stale])?;
             uplink.buffer.drain(..stale);
+            skipped = stale;
             uplink.resync = intake::may_be_stale(&uplink.buffer);
         }
         if let Err(broken) = intake::whole_frames(&uplink.buffer, &terms, uplink.mark, &mut uplink.frames) {
@@ -119,13 +126,13 @@ impl Writer {
         }
         let wide = world.sizes.1 >= world.sizes.0;
         let grew = uplink.buffer.len() > seen_before;
-        uplink.unseen |= intake::look_again(wide, !uplink.frames.is_empty(), grew);
+        uplink.unseen |= world.rules.look_again(wide, !uplink.frames.is_empty(), skipped, grew);
         world.step(Site::Looked)
     }
 
     pub fn must_move(&self, world: &World<'_>) -> bool {
-        let past_swap = self.rotation.as_ref().is_some_and(|rotation| !world.rules.keeps_old(rotation.stage));
-        world.record.is_tampered(self.live) || past_swap
+        let past_return = |rotation: &Rotation| !world.rules.may_be_given_up(rotation.stage, rotation.saves.is_some());
+        self.leaving || world.record.failed().is_some() || self.rotation.as_ref().is_some_and(past_return)
     }
 
     pub fn store_some(&mut self, world: &mut World<'_>) -> Deed<bool> {
@@ -152,8 +159,7 @@ impl Writer {
             Err(Fault::Wait) => Ok(false),
             Err(Fault::Suspect) => {
                 world.step(Site::Failed)?;
-                world.record.set_tampered(self.live);
-                world.step(Site::Suspected)?;
+                self.doubt(self.live, self.good_to, world)?;
                 self.move_on(world)
             }
             Err(Fault::Halt(halt)) => Err(halt),
@@ -167,6 +173,7 @@ impl Writer {
         };
         let segment = Identity { sequence: self.live, ..Identity::default() };
         let next = world.rules.after_batch(segment, self.offset, parts.iter().map(share).collect());
+        let next = State { good_to: self.good_to, ..next };
         let frames: usize = parts.iter().map(|part| part.1).sum();
         if world.limit.is_some_and(|limit| next.offset > limit)
             && self.offset > 0
@@ -206,6 +213,7 @@ impl Writer {
             }
             Step::Sync => {
                 world.disk.sync(self.live).map_err(|_| Fault::Suspect)?;
+                self.good_to = pending.next.offset;
                 world.step(Site::Synced)?;
             }
             Step::Commit => {
@@ -263,7 +271,7 @@ impl Writer {
                 }
             }
         }
-        if world.record.is_tampered(self.live) {
+        if world.record.failed().is_some_and(|failed| failed <= self.live) {
             violation("a segment that failed is written again")?;
         }
         if world.disk.current.is_some_and(|current| current != self.live) {
@@ -328,7 +336,7 @@ impl Writer {
     pub fn publish(&self, world: &mut World<'_>) -> Deed<()> {
         let marks = self.uplinks.iter().map(|uplink| uplink.mark).collect();
         let segment = Identity { sequence: self.live, ..Identity::default() };
-        world.record.intend(&State { segment, offset: self.offset, good_to: 0, marks, overhang: false });
+        world.record.intend(&State { segment, offset: self.offset, good_to: self.good_to, marks, overhang: false });
         world.step(Site::PublishIntended)?;
         world.record.commit();
         world.step(Site::Published)
@@ -348,17 +356,6 @@ impl Writer {
             self.publish(world)?;
         }
         Ok(())
-    }
-
-    /// The sync thread comes to a closed segment, or in the modes that do not wait for it to the live one.
-    pub fn sync_aside(&mut self, world: &mut World<'_>) {
-        if let Some(closed) = self.closing.pop() {
-            world.tally.faults += u64::from(world.disk.sync(closed).is_err());
-        } else if world.echo != Echo::Synced && world.disk.sync(self.live).is_err() {
-            world.tally.faults += 1;
-            world.record.set_tampered(self.live);
-            self.rotate_requested = true;
-        }
     }
 }
 
