@@ -216,7 +216,9 @@ impl Writer {
         let newer = newest.as_ref().map(newer).transpose()?;
         match (plan::rebirth(found, self.must_move(), newer), newest) {
             (Rebirth::Adopt { mid_batch, leave }, Some(segment)) => {
-                (self.leaving, self.uncommitted) = (leave, mid_batch);
+                self.leaving = leave;
+                // Also what was given up before.
+                self.uncommitted |= mid_batch;
                 self.rotation = Some(match failed.filter(|_| saved) {
                     Some(failed) => Rotation::adopt_saved(segment, failed)?,
                     None => Rotation::adopt(segment),
