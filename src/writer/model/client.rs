@@ -7,6 +7,8 @@ use crate::protocol::frame::{HEADER, Header, Kind};
 
 /// Bytes of the largest body of a frame.
 pub const LARGEST_BODY: usize = 24;
+/// Bytes of the largest frame.
+pub const LARGEST_FRAME: usize = HEADER + LARGEST_BODY;
 /// Bytes of the largest record.
 pub const LARGEST_RECORD: usize = 64;
 /// Records that one worker sends at most: a set of them is a word.

@@ -1,5 +1,6 @@
 //! One history: workers, a writer and faults by chance, then calm; what is stored must be what was sent.
 use super::chance::Chance;
+use super::client::LARGEST_FRAME;
 use super::disk::Disk;
 use super::rules::Rules;
 use super::world::{Deed, FOREIGN, Halt, Site, Tally, World, violation};
@@ -24,7 +25,8 @@ pub fn play(seed: u64, rules: &dyn Rules, record: &CommitRecord, log: bool) -> O
     let echo = [Echo::Received, Echo::Stored, Echo::Synced, Echo::Synced][chance.below(4)];
     let limit = chance.one_in(2).then(|| 40 + chance.below(80) as u64);
     let capacity = 64 + chance.below(200);
-    let look = if chance.one_in(3) { 64 + chance.below(60) } else { capacity };
+    // A look that ends with a frame, one that does not, one that takes in all.
+    let look = [LARGEST_FRAME, LARGEST_FRAME + chance.below(60), capacity, capacity][chance.below(4)];
     let mut world = World {
         rules,
         record,

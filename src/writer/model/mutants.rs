@@ -6,7 +6,7 @@ use crate::protocol::frame::Kind;
 use crate::store::segment::Identity;
 use crate::writer::batch::Decision;
 use crate::writer::intake::Frame;
-use crate::writer::plan::{Farewell, Newer, Rebirth, Remedy, Stage, Step};
+use crate::writer::plan::{Farewell, Newer, Rebirth, Stage, Step};
 use std::collections::VecDeque;
 
 /// The step after `step` in an order of steps.
@@ -122,18 +122,6 @@ mutant!(PendingCarriedOver {
     }
 });
 
-mutant!(PublishedBeforeTheCut {
-    fn farewell(&self, after: Option<Farewell>) -> Option<Farewell> {
-        match after {
-            None => Some(Farewell::Forget),
-            Some(Farewell::Forget) => Some(Farewell::Publish),
-            Some(Farewell::Publish) => Some(Farewell::Cut),
-            Some(Farewell::Cut) => Some(Farewell::Settle),
-            Some(Farewell::Settle) => None,
-        }
-    }
-});
-
 mutant!(SavedCutBeforePublished {
     fn farewell(&self, after: Option<Farewell>) -> Option<Farewell> {
         match after {
@@ -143,18 +131,6 @@ mutant!(SavedCutBeforePublished {
             Some(Farewell::Settle) => Some(Farewell::Publish),
             Some(Farewell::Publish) => None,
         }
-    }
-});
-
-mutant!(NoCut {
-    fn cut(&self, _: u64, _: u64, _: bool) -> Option<u64> {
-        None
-    }
-});
-
-mutant!(IntentPublishedOver {
-    fn may_publish(&self, pending: bool, _: bool) -> bool {
-        !pending
     }
 });
 
@@ -179,18 +155,6 @@ mutant!(GoesBackBehindTheSwap {
 mutant!(OldWrittenAfterTheSwap {
     fn may_be_given_up(&self, _: Stage, _: bool) -> bool {
         true
-    }
-});
-
-mutant!(FailedReplayed {
-    fn rebirth(&self, found: Found, _: bool, newest: Option<Newer>) -> Rebirth {
-        super::rules::Real.rebirth(found, false, newest)
-    }
-});
-
-mutant!(FailedWriteRepeated {
-    fn failed_write(&self, _: i32) -> Remedy {
-        Remedy::Wait
     }
 });
 
@@ -252,16 +216,11 @@ pub const ALL: &[(&str, &dyn Rules)] = &[
     ("batch goes on behind a completed record of fragments", &BatchGoesOnBehindFragments),
     ("mark of an idle link forgotten", &OneLinkForgotten),
     ("pending batch carried to a new segment", &PendingCarriedOver),
-    ("new segment published before the old one is cut", &PublishedBeforeTheCut),
     ("saved records cut before they are published", &SavedCutBeforePublished),
-    ("no cut", &NoCut),
-    ("intent published over", &IntentPublishedOver),
     ("rotation adopts a file that is not empty", &AdoptsWhatIsNotEmpty),
     ("rotation adopts nothing", &AdoptsNothing),
     ("back to the old segment behind a swap", &GoesBackBehindTheSwap),
     ("old segment written after a swap that failed", &OldWrittenAfterTheSwap),
-    ("batch repeated in a segment that failed", &FailedReplayed),
-    ("failed write repeated", &FailedWriteRepeated),
     ("new segment not durable", &NewSegmentNotDurable),
     ("saved records named before they are noted", &SavedNamedBeforeNoted),
     ("staging dropped before commit", &StagingDroppedBeforeCommit),

@@ -1,13 +1,12 @@
 //! What outlives the model's writer: pipes, staging areas, the commit record, the disk, the supervisor's knowledge.
 use super::chance::Chance;
-use super::client::{self, LARGEST_BODY, LARGEST_RECORD, Worker};
+use super::client::{self, LARGEST_FRAME, LARGEST_RECORD, Worker};
 use super::disk::{Disk, File};
 use super::rules::Rules;
 use crate::config::Echo;
 use crate::ipc::commit::CommitRecord;
 use crate::ipc::link::Terms;
 use crate::protocol::ack::{self, Ack};
-use crate::protocol::frame::HEADER;
 
 /// A place between two elementary deeds of the writer, where it may be killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +194,7 @@ impl World<'_> {
             return;
         }
         let (id, secret) = (self.links.len() as u64 + 1, self.chance.next());
-        let terms = Terms { id, secret, frame_limit: HEADER + LARGEST_BODY, record_limit: LARGEST_RECORD };
+        let terms = Terms { id, secret, frame_limit: LARGEST_FRAME, record_limit: LARGEST_RECORD };
         let (data, acks, staging) = (Vec::new(), Vec::new(), Vec::new());
         let link = Link { terms, data, acks, staging, hung_up: false, gone: false, edge: true, room: false };
         self.workers.push(Worker::new(serial, self.links.len()));

@@ -11,7 +11,7 @@ use crate::store::segment::Identity;
 use crate::writer::batch::Decision;
 use crate::writer::file::MOST_CLOSING;
 use crate::writer::intake::{self, Frame};
-use crate::writer::plan::{Remedy, Step};
+use crate::writer::plan::{self, Remedy, Step};
 use std::collections::VecDeque;
 
 #[derive(Debug)]
@@ -322,6 +322,11 @@ impl Writer {
         let link = &mut world.links[uplink.link];
         if link.acks.len() + ack::ACK > world.sizes.2 * ack::ACK {
             return Ok(());
+        }
+        let found = world.record.read();
+        // Whatever becomes of this writer: its successor must know that this batch is not to be cut off any more.
+        if plan::inheritance(&found).map_or(0, |base| base.mark(link.terms.id).through) < through {
+            return violation("I1: an ack for what is not committed");
         }
         link.acks.extend(Ack::Safe(through).encode());
         uplink.acked = Some(through);
