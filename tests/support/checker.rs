@@ -34,6 +34,7 @@ pub fn files(directory: &Path) -> Vec<LogFile> {
         let Some(sequence) = parse_name(&name) else {
             let known = ["current", "MANIFEST.jsonl"].contains(&name.as_str())
                 || name.starts_with('.')
+                || name.starts_with("current.saved-")
                 || name.ends_with(".log.torn");
             assert!(known, "a name that does not belong into a store: {name}");
             continue;
