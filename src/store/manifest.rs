@@ -76,6 +76,17 @@ impl Manifest {
         self.0.iter().find(|entry| entry.segment == segment)
     }
 
+    /// All that is known.
+    pub fn into_entries(self) -> Vec<GoodTo> {
+        self.0
+    }
+
+    /// Where a segment ends for good, if its end was moved to another one, which `exists`.
+    pub fn cut(&self, segment: &str, exists: impl Fn(&str) -> bool) -> Option<u64> {
+        let entry = self.of(segment)?;
+        entry.moved_to.as_deref().is_some_and(exists).then_some(entry.good_to)
+    }
+
     /// Segments whose end is in another one, which `exists`: their bytes beyond `good_to` do not count.
     pub fn moved(&self, exists: impl Fn(&str) -> bool) -> impl Iterator<Item = &GoodTo> {
         self.0.iter().filter(move |entry| entry.moved_to.as_deref().is_some_and(&exists))

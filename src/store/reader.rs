@@ -4,12 +4,13 @@
 //! waits on what is not a regular file. Memory is bounded by the longest record, time is linear in the bytes.
 use std::fmt;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Take};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::directory::era;
+use super::manifest::{GoodTo, Manifest, exists};
 use super::names::{CURRENT, SegmentName};
 use super::parse;
 use crate::config::Format;
@@ -67,8 +68,10 @@ pub struct Segment {
     pub name: SegmentName,
     /// Its name, as it stands in the directory.
     pub file: String,
-    /// Its length in bytes when it was listed.
+    /// Its length in bytes when it was listed; without what was moved to another segment after a failed sync.
     pub length: u64,
+    /// It ends here for good: what follows was moved away.
+    pub cut: Option<u64>,
     /// Which file it is.
     pub identity: Identity,
     /// The format that the store says it is in; without a word of it, the first lines tell.
@@ -85,6 +88,8 @@ pub struct Listing {
     pub foreign: Vec<String>,
     /// What `current` is; `None` if it is not there.
     pub current: Option<Current>,
+    /// Segments of which a write or sync has failed.
+    pub failed: Vec<GoodTo>,
 }
 
 /// What the name `current` stands for.
@@ -122,7 +127,9 @@ impl Listing {
     fn once(path: &Path) -> io::Result<Self> {
         let directory = File::open(path)?;
         let era = era(directory.as_fd());
-        let mut listing = Self { directory, segments: Vec::new(), foreign: Vec::new(), current: None };
+        let manifest = Manifest::read(directory.as_fd())?;
+        let mut listing =
+            Self { directory, segments: Vec::new(), foreign: Vec::new(), current: None, failed: Vec::new() };
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             let file = entry.file_name();
@@ -143,11 +150,14 @@ impl Listing {
                 Some(name) if metadata.is_file() => {
                     let file = file.to_string_lossy().into_owned();
                     let format = era.filter(|era| name.sequence >= era.since).map(|era| era.format);
-                    listing.segments.push(Segment { name, file, length: metadata.len(), identity, format });
+                    let cut = manifest.cut(&file, |name| exists(&listing.directory, name));
+                    let length = cut.map_or(metadata.len(), |cut| cut.min(metadata.len()));
+                    listing.segments.push(Segment { name, file, length, cut, identity, format });
                 }
                 _ => listing.foreign.push(shown(file.as_encoded_bytes())),
             }
         }
+        listing.failed = manifest.into_entries();
         listing.segments.sort_by(|one, other| one.name.cmp(&other.name));
         listing.foreign.sort();
         Ok(listing)
@@ -179,8 +189,9 @@ impl Listing {
     ///
     /// # Errors
     /// As `openat(2)`: `NotFound` if it has been pruned since.
-    pub fn open(&self, segment: &Segment) -> io::Result<LineReader<File>> {
-        Ok(LineReader::new(open_at(self.directory.as_fd(), &segment.file, Access::Read, 0)?))
+    pub fn open(&self, segment: &Segment) -> io::Result<LineReader<Take<File>>> {
+        let file = open_at(self.directory.as_fd(), &segment.file, Access::Read, 0)?;
+        Ok(LineReader::new(file.take(segment.cut.unwrap_or(u64::MAX))))
     }
 
     /// Whether a daemon holds the store's lock; `None` if that cannot be known here.

@@ -90,7 +90,7 @@ pub fn whole_length(segment: &File, longest: u64, is_record: impl Fn(&[u8]) -> b
 }
 
 /// The same for `length` bytes that `read` fills in from an offset.
-fn scan_back(
+pub(crate) fn scan_back(
     length: u64,
     longest: u64,
     mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,

@@ -10,6 +10,7 @@ use crate::store::record;
 use crate::sys::process::{self, Child, Pid, fork_role};
 use crate::sys::socket::Listener;
 use crate::sys::{AsFd, AsRawFd, OwnedFd, fdpass, title};
+use nix::sys::signal::Signal;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -120,7 +121,9 @@ impl Supervisor {
             retiring: false,
             born: Instant::now(),
         });
-        self.watch_writer()
+        let watched = self.watch_writer();
+        unwatched_must_die("the writer", pid, watched);
+        Ok(())
     }
 
     fn writer_seat(&self, child: &Child, prepared: &Prepared) -> io::Result<WriterSeat> {
@@ -200,13 +203,24 @@ impl Supervisor {
             close_at: None,
             born: Instant::now(),
         });
-        self.watch_newest_worker()
+        let watched = self.watch_newest_worker();
+        unwatched_must_die(&format!("worker {number}"), pid, watched);
+        Ok(())
     }
 
     /// A seat that no living worker has. There are as many as links, and a dead worker's link may outlive it a while.
     fn free_seat(&self) -> Option<usize> {
         let taken = |seat: &usize| self.workers.iter().any(|worker| worker.seat == *seat);
         (0..MAX_LINKS).find(|seat| !taken(seat)).filter(|_| self.links.len() < MAX_LINKS)
+    }
+}
+
+/// A child that cannot be watched (epoll_ctl(2): `ENOMEM`, `ENOSPC`) would never be heard: it is killed, and replaced as
+/// any that dies.
+fn unwatched_must_die(role: &str, pid: Pid, watched: io::Result<()>) {
+    if let Err(error) = watched {
+        crate::error!("cannot watch {role} ({pid}): {error}; it is replaced");
+        let _ = process::signal_child(pid, Signal::SIGKILL);
     }
 }
 

@@ -332,6 +332,7 @@ impl Supervisor {
             connections: self.ground.admission.total(),
             rate,
             homeless: self.complaint.stands(Instant::now()),
+            full: self.writer.as_ref().is_some_and(|writer| writer.scoreboard.get(Count::Full) > 0),
             degraded: serving < self.wanted_workers || self.writer.as_ref().is_none_or(|writer| !writer.ready),
         }
     }

@@ -58,6 +58,7 @@ pub struct Summary {
 pub fn check(listing: &Listing, out: &mut impl Write) -> io::Result<Summary> {
     let mut report = Report::new(out);
     check_names(listing, &mut report)?;
+    tell_failed(listing, &mut report)?;
     let first = listing.segments.first();
     let from_first = first.is_some_and(|segment| segment.name.sequence == 1);
     let mut records = Records::new(report, from_first);
@@ -103,6 +104,28 @@ fn check_names(listing: &Listing, report: &mut Report<'_, impl Write>) -> io::Re
         ))?;
     } else if !listing.current_is_a_segment() {
         report.problem(format_args!("current: not a hard link to a file of records"))?;
+    }
+    Ok(())
+}
+
+/// What the manifest says of segments that failed: no problem, if what followed was saved.
+fn tell_failed(listing: &Listing, report: &mut Report<'_, impl Write>) -> io::Result<()> {
+    for entry in &listing.failed {
+        let Some(segment) = listing.segments.iter().find(|segment| segment.file == entry.segment) else { continue };
+        let (file, good_to) = (&segment.file, entry.good_to);
+        match entry.moved_to.as_ref().filter(|_| segment.cut.is_some()) {
+            Some(target) => report.note(format_args!(
+                "{file}: a write or sync of it failed; what followed byte {good_to} was saved to {target}"
+            ))?,
+            None => report.note(format_args!(
+                "{file}: a write or sync of it failed; what follows byte {good_to} may not survive a power cut until a daemon saves it"
+            ))?,
+        }
+        for (from, to) in &entry.lost {
+            report.note(format_args!(
+                "{file}: bytes {from} to {to} could not be saved; as far as they could be read they are in {file}.torn"
+            ))?;
+        }
     }
     Ok(())
 }

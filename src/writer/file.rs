@@ -2,10 +2,11 @@
 //!
 //! The order of the steps is decided in `plan`; here they are done.
 use super::Writer;
-use super::batch::{self, Decision, file_bytes};
+use super::batch::{self, Decision};
 use super::plan::{self, Farewell, Remedy, Step};
 use super::rescue::Closing;
 use super::rotation::Begun;
+use super::uplink::Uplink;
 use crate::ipc::commit::{Mark, State};
 use crate::ipc::control::ToSupervisor;
 use crate::ipc::scoreboard::Count;
@@ -44,9 +45,12 @@ impl Writer {
     /// Decides what to store next and does it. False: there is nothing (more) to do now.
     pub(super) fn store_some(&mut self, now: Instant) -> io::Result<bool> {
         if self.must_move() {
-            return Ok(self.move_on(now));
+            return Ok(self.move_on(now) || self.refuse_for_room()?);
         }
         if self.pending.is_none() {
+            if self.refuse_late()? {
+                return Ok(true);
+            }
             let count = self.uplinks.len();
             let order: Vec<usize> = (0..count).map(|step| (self.turn + step) % count).collect();
             self.turn = self.turn.wrapping_add(1);
@@ -63,16 +67,21 @@ impl Writer {
                 Decision::Store(counts) => self.prepare(order.into_iter().zip(counts).collect()),
             }
         }
+        let before = self.offset;
         match self.attempt() {
             Ok(()) => {
                 self.failures = 0;
-                if self.stalled.take().is_some() {
-                    notice!("storing again in {}", self.live.name.build());
+                if self.offset > before {
+                    self.found_room();
                 }
                 Ok(true)
             }
             Err(Fault::Wait(error)) => {
                 self.scoreboard.add(Count::Faults, 1);
+                self.note(&error, now);
+                if self.refuse_for_room()? {
+                    return Ok(true);
+                }
                 if self.stalled.is_none() {
                     let (name, offset, remedy) = (self.live.name.build(), self.offset, remedy(&error));
                     error!("cannot write to {name} at byte {offset}: {error}; nothing is echoed until it can{remedy}");
@@ -107,10 +116,11 @@ impl Writer {
     }
 
     fn prepare(&mut self, parts: Vec<(usize, usize)>) {
-        let bytes: u64 =
-            parts.iter().flat_map(|&(index, count)| self.uplinks[index].headers().take(count)).map(file_bytes).sum();
-        let marks = parts.iter().map(|&(index, count)| self.uplinks[index].mark_after(count)).collect();
-        let next = State { segment: self.live.identity, offset: self.offset + bytes, good_to: self.good_to, marks };
+        let taking_part = parts.iter().map(|&(index, count)| {
+            let uplink = &self.uplinks[index];
+            (uplink.mark(), uplink.headers().take(count))
+        });
+        let next = State { good_to: self.good_to, ..plan::after_batch(self.live.identity, self.offset, taking_part) };
         self.pending = Some(Pending { parts, next, step: Step::Intend });
     }
 
@@ -136,6 +146,7 @@ impl Writer {
                 crash::point("after-intent");
             }
             Step::Write => {
+                self.ask_for_room(pending.next.offset - self.offset).map_err(Fault::Wait)?;
                 self.uncommitted = true;
                 self.write(&pending.parts)?;
                 self.dirty = true;
@@ -181,8 +192,7 @@ impl Writer {
     fn consume(&mut self, parts: &[(usize, usize)]) -> io::Result<()> {
         for &(index, count) in parts.iter().filter(|(_, count)| *count > 0) {
             let uplink = &mut self.uplinks[index];
-            let records: u64 = uplink.headers().take(count).map(|header| u64::from(header.records)).sum();
-            self.scoreboard.add(Count::Messages, records);
+            self.scoreboard.add(Count::Messages, uplink.records(count));
             uplink.consume(count, &self.null)?;
         }
         Ok(())
@@ -190,14 +200,23 @@ impl Writer {
 
     /// The committed state, as it is between two batches.
     fn state(&self) -> State {
-        let marks: Vec<Mark> = self.uplinks.iter().map(super::uplink::Uplink::mark).collect();
-        State { segment: self.live.identity, offset: self.offset, good_to: self.good_to, marks }
+        self.state_with(self.uplinks.iter().map(Uplink::mark).collect())
+    }
+
+    /// The committed state with these marks instead.
+    pub(super) fn state_with(&self, marks: Vec<Mark>) -> State {
+        let (segment, offset, good_to) = (self.live.identity, self.offset, self.good_to);
+        State { segment, offset, good_to, marks, overhang: self.room.overhang }
+    }
+
+    pub(super) fn may_publish(&self) -> bool {
+        // An overhang is in the state itself.
+        plan::may_publish(self.pending.is_some(), self.uncommitted && !self.room.overhang)
     }
 
     /// Publishes the committed state: after a rotation, or when links came or went.
     pub(super) fn publish(&self) {
-        // It would replace the intent, whose batch may already be in the file.
-        debug_assert!(self.pending.is_none());
+        debug_assert!(self.may_publish());
         self.record.intend(&self.state());
         self.record.commit();
     }
@@ -212,10 +231,11 @@ impl Writer {
         self.rotation_retry.is_none_or(|at| now >= at) && self.channel.unsent() <= MOST_UNSENT
     }
 
-    /// Whether the live segment must not be written any more: it failed, or a rotation got as far as its swap.
+    /// Whether the live segment must not be written any more: it failed, a batch was given up in its middle, or a
+    /// rotation got as far as its swap.
     pub(super) fn must_move(&self) -> bool {
-        let tampered = self.record.is_tampered(self.live.identity.sequence);
-        self.leaving || tampered || self.record.failed().is_some() || self.is_past_return()
+        let spoilt = self.room.overhang || self.record.is_tampered(self.live.identity.sequence);
+        self.leaving || spoilt || self.record.failed().is_some() || self.is_past_return()
     }
 
     /// Leaves the live segment for a new one. If it cannot, the old one goes on, unless it [must not](Self::must_move).
@@ -236,7 +256,7 @@ impl Writer {
         while let Some(now) = deed {
             match now {
                 Farewell::Cut => self.cut_uncommitted(&old, &name, kept),
-                Farewell::Forget => self.pending = None,
+                Farewell::Forget => (self.pending, self.room.overhang) = (None, false),
                 Farewell::Publish => {
                     self.publish();
                     crash::point("rotate-published");
@@ -281,6 +301,7 @@ impl Writer {
                 Progress::Begun(self.install(begun), saves)
             }
             Err(error) => {
+                self.note(&error, now);
                 self.rotation = Some(rotation);
                 self.tell_stuck(&error);
                 self.rotation_retry = Some(now + ROTATION_RETRY);
@@ -362,8 +383,9 @@ fn backoff(failures: u32) -> Duration {
 
 /// What the operator can do, as the end of a sentence.
 fn remedy(error: &io::Error) -> &'static str {
-    use nix::libc::{EDQUOT, ENOENT, ENOSPC, EROFS};
+    use nix::libc::{EDQUOT, EIO, ENOENT, ENOSPC, EROFS};
     match error.raw_os_error() {
+        Some(EIO) => "; the disk fails, the kernel's log (dmesg) tells how",
         Some(ENOENT) => "; the store's directory is gone: it is made again if that is allowed",
         Some(ENOSPC | EDQUOT) => "; make room there, it goes on by itself",
         Some(EROFS) => "; remount it writable, or add ReadWritePaths= to the service unit",

@@ -37,11 +37,18 @@ pub fn may_be_stale(buffer: &[u8]) -> bool {
     buffer.len() < HEADER
 }
 
+/// Whether to look again without having been woken: where one look cannot take in all (it is not `wide`), until there is
+/// nothing new. Stale bytes that were taken out may have hidden what stood behind them.
+pub fn look_again(wide: bool, found_frames: bool, skipped: usize, grew: bool) -> bool {
+    !wide && (found_frames || skipped > 0 || grew)
+}
+
 /// Appends the whole frames at the head of `buffer` to `frames`: the first is the one behind `mark`.
 pub fn whole_frames(buffer: &[u8], terms: &Terms, mark: Mark, frames: &mut VecDeque<Frame>) -> Result<(), Broken> {
     let mut at = 0;
     let mut sequence = mark.through + 1;
     let mut fragment_at = mark.staged;
+    let mut refusing = mark.refused_from > 0;
     loop {
         let rest = &buffer[at..];
         let header = match Header::decode(rest, terms.secret, sequence, terms.frame_limit)? {
@@ -49,7 +56,11 @@ pub fn whole_frames(buffer: &[u8], terms: &Terms, mark: Mark, frames: &mut VecDe
             _ => return Ok(()),
         };
         let body = &rest[HEADER..header.frame_len()];
-        fragment_at = next_fragment(&header, body, fragment_at, terms.record_limit as u64)?;
+        // What is refused anyway may begin in the middle of a record; a fresh frame never does.
+        refusing &= !header.fresh;
+        if !refusing {
+            fragment_at = next_fragment(&header, body, fragment_at, terms.record_limit as u64)?;
+        }
         frames.push_back(Frame { header, at: at + HEADER });
         at += header.frame_len();
         sequence += 1;
@@ -70,4 +81,18 @@ fn next_fragment(header: &Header, body: &[u8], at: u64, record_limit: u64) -> Re
         return Err(Broken("a record without its end".to_owned()));
     }
     Ok(if header.kind == Kind::Fragment { end } else { 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_look_is_repeated_until_there_is_nothing_new() {
+        assert!(look_again(false, true, 0, false));
+        assert!(look_again(false, false, 0, true));
+        assert!(look_again(false, false, 9, false), "a frame behind stale bytes would wait for the next one");
+        assert!(!look_again(false, false, 0, false));
+        assert!(!look_again(true, true, 9, true));
+    }
 }

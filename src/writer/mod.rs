@@ -7,9 +7,12 @@
 mod batch;
 mod file;
 mod intake;
+#[cfg(test)]
+mod model;
 mod opening;
 mod place;
 mod plan;
+mod refuse;
 mod rescue;
 mod rotation;
 mod startup;
@@ -33,6 +36,7 @@ use crate::sys::AsFd;
 use crate::sys::poll::{Event, Poller};
 use crate::sys::signals::Signals;
 use file::Pending;
+use refuse::Room;
 use rescue::Closing;
 use rotation::{Rotation, Shelf};
 use std::fs::File;
@@ -109,6 +113,7 @@ struct Writer {
     failures: u32,
     /// Bytes behind `offset` may be of a batch that was not committed.
     uncommitted: bool,
+    room: Room,
     /// The live segment is not written any more.
     leaving: bool,
     rotations_told: Limiter,
@@ -143,7 +148,7 @@ enum Leave {
 
 impl Writer {
     fn serve(mut self) -> io::Result<u8> {
-        if self.pending.is_none() {
+        if self.may_publish() {
             self.publish();
         }
         for uplink in &mut self.uplinks {
@@ -197,13 +202,17 @@ impl Writer {
             match self.channel.receive()? {
                 Received::Nothing => return Ok(None),
                 Received::Message(ToWriter::Attach(link)) => {
-                    let mark = Mark { id: link.terms.id, through: 0, staged: 0 };
+                    let mark = Mark { id: link.terms.id, ..Mark::default() };
                     self.attach(link, mark)?;
                 }
                 Received::Message(ToWriter::Rotate) => self.rotate_requested = true,
                 Received::Message(ToWriter::Retire) => return Ok(Some(Leave::Retired)),
-                Received::Message(ToWriter::Finish) => self.finishing = true,
                 Received::Message(ToWriter::Remind) => self.remind(),
+                Received::Message(ToWriter::Stop) => self.stop_waiting(),
+                Received::Message(ToWriter::Finish) => {
+                    self.finishing = true;
+                    self.stop_waiting();
+                }
                 Received::End => {
                     self.poller.remove(self.channel.as_fd())?;
                     self.orphaned();
@@ -264,7 +273,7 @@ impl Writer {
 
     /// Drops the links that are at their end. `Finished`: none is left and none will come.
     fn sweep(&mut self) -> io::Result<Option<Leave>> {
-        if self.pending.is_none() {
+        if self.may_publish() {
             let mut index = 0;
             while index < self.uplinks.len() {
                 if !self.uplinks[index].is_drained() {
@@ -284,7 +293,7 @@ impl Writer {
                 self.publish();
             }
         }
-        let done = self.finishing && self.uplinks.is_empty() && self.pending.is_none();
+        let done = self.finishing && self.uplinks.is_empty() && self.pending.is_none() && !self.has_to_cut();
         Ok(done.then_some(Leave::Finished))
     }
 
@@ -303,9 +312,7 @@ impl Writer {
         if self.wants_rotation() {
             self.move_on(now);
         }
-        let Some(interval) = self.config.store.sync_interval else { return };
-        let may = !self.syncing && !self.must_move() && self.config.server.echo != Echo::Synced;
-        if self.dirty && may && now >= self.last_sync + interval {
+        if self.sync_at().is_some_and(|at| now >= at) {
             (self.dirty, self.syncing, self.last_sync) = (false, true, now);
             let file = Arc::clone(&self.live.file);
             self.syncer.submit(Job::Live { sequence: self.live.identity.sequence, upto: self.offset, file });
@@ -324,6 +331,8 @@ impl Writer {
             self.judge(&outcome);
             match outcome.live {
                 Some(_) => self.syncing = false,
+                // Until they are saved, the next writer needs the one that failed and all after it.
+                None if self.record.failed().is_some_and(|failed| failed <= outcome.sequence) => {}
                 None => self.channel.send(ToSupervisor::Settled(outcome.sequence)),
             }
         }
@@ -337,12 +346,16 @@ impl Writer {
 
     /// How long to wait for news. Only a deed that can be done then counts: anything else would spin.
     fn sleep(&self, now: Instant) -> Duration {
-        let sync = self.config.store.sync_interval.filter(|_| self.dirty && !self.syncing);
-        let sync = sync.filter(|_| self.config.server.echo != Echo::Synced).map(|interval| self.last_sync + interval);
         let retry = self.rotation_retry.filter(|_| self.wants_rotation() || self.must_move());
         let until = |at: Instant| at.saturating_duration_since(now);
-        let timers = [self.stalled, retry, sync].into_iter().flatten().map(until);
+        let timers = [self.stalled, retry, self.sync_at()].into_iter().flatten().map(until);
         timers.chain(self.edge()).chain([TICK]).min().unwrap_or(TICK)
+    }
+
+    /// When the live segment is synced in the background.
+    fn sync_at(&self) -> Option<Instant> {
+        let may = self.dirty && !self.syncing && !self.must_move() && self.config.server.echo != Echo::Synced;
+        self.config.store.sync_interval.filter(|_| may).map(|interval| self.last_sync + interval)
     }
 
     /// How long until the clock asks for a rotation.
@@ -354,6 +367,7 @@ impl Writer {
 
     /// The last to leave: saves what failed, syncs, notes the clean end.
     fn finish(mut self) -> u8 {
+        self.tell_refused();
         let mut outcomes = self.syncer.finish();
         if outcomes.iter().all(|outcome| outcome.result.is_ok()) && self.record.failed().is_none() {
             let sequence = self.live.identity.sequence;
@@ -371,6 +385,10 @@ impl Writer {
         let noted =
             CleanEnd::write(self.shelf.directory.as_fd(), &self.live.name, self.offset, self.config.store.format);
         if let Err(error) = noted {
+            if refuse::is_full(&error) {
+                warn!("cannot note the clean end of {name}: {error}; the next start will look for torn records");
+                return exit::OK;
+            }
             error!("cannot note the clean end of {name}: {error}; the next start will look for torn records");
             return exit::FAILED;
         }

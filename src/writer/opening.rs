@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// After an unclean end so many of the newest segments may end in a torn record: the last live one, those closed before
 /// it and not yet synced, and one that a start killed in the middle of its recovery has begun.
-const DOUBTFUL: usize = super::file::MOST_CLOSING + 2;
+pub(super) const DOUBTFUL: usize = super::file::MOST_CLOSING + 2;
 
 /// An open live segment.
 pub(super) struct Opened {

@@ -2,9 +2,11 @@
 //! means, and what a newborn writer goes on with.
 //!
 //! Promise: pure. The writer goes by these functions, and so does the model of it that is killed at every step.
+use super::batch::file_bytes;
 use crate::config::Echo;
 use crate::ipc::commit::{Found, Mark, State};
 use crate::protocol::frame::{Header, Kind};
+use crate::store::segment::Identity;
 use std::cmp::Ordering;
 
 /// A step of a batch. The order is the promise: killed before the commit, the batch is written again, the same bytes at
@@ -164,8 +166,10 @@ pub enum Rebirth {
     Replay(State),
     /// A rotation, which left a newer, empty segment.
     Adopt {
-        /// It was leaving in the middle of a batch: so does its successor, whatever it takes.
+        /// It was leaving in the middle of a batch.
         mid_batch: bool,
+        /// The old segment must not go on, whatever becomes of the new one.
+        leave: bool,
     },
     /// A batch, in a segment that failed: it is cut off there, and its frames go to a new one.
     Leave,
@@ -178,6 +182,8 @@ pub struct Newer {
     pub length: u64,
     /// It begins with what was saved from the segment that failed.
     pub saved: bool,
+    /// The live one is not `current` any more.
+    pub swapped: bool,
 }
 
 /// Decides what a newborn writer goes on with. `leave`: its live segment must not be written. `newest`: the newest
@@ -192,12 +198,19 @@ pub fn rebirth(found: Found, leave: bool, newest: Option<Newer>) -> Rebirth {
     };
     match (newest, pending) {
         (Some(newest), pending) if newest.saved || newest.length == 0 => {
-            Rebirth::Adopt { mid_batch: pending.is_some() }
+            let mid_batch = pending.is_some();
+            Rebirth::Adopt { mid_batch, leave: mid_batch || newest.swapped }
         }
         (_, Some(_)) if leave => Rebirth::Leave,
         (_, Some(next)) => Rebirth::Replay(next),
         (_, None) => Rebirth::Decide,
     }
+}
+
+/// Whether the committed state may be published. Not over an intent whose batch may be in the file: a successor would not
+/// know of it, and would neither finish it nor cut it off.
+pub fn may_publish(pending: bool, uncommitted: bool) -> bool {
+    !pending && !uncommitted
 }
 
 /// What to do with a description of a segment that a dead writer never used: it tells of the errors too that only the
@@ -230,14 +243,47 @@ pub fn inherited(sequence: u64, live: u64, failed: Option<u64>, pending: bool, e
     }
 }
 
-/// Where a link stands after frames, of which `last` is the last.
+/// The state after a batch that stands at `offset`: every link's mark, and the frames of it that take part.
+pub fn after_batch<'a, H>(segment: Identity, offset: u64, parts: impl Iterator<Item = (Mark, H)>) -> State
+where
+    H: Iterator<Item = &'a Header>,
+{
+    let marks = Vec::with_capacity(parts.size_hint().0);
+    let mut next = State { segment, offset, good_to: 0, marks, overhang: false };
+    for (mark, headers) in parts {
+        let mut last = None;
+        for header in headers {
+            next.offset += file_bytes(header);
+            last = Some(header);
+        }
+        next.marks.push(mark_after(mark, last));
+    }
+    next
+}
+
+/// Where a link stands after frames that were stored, of which `last` is the last.
 pub fn mark_after(mark: Mark, last: Option<&Header>) -> Mark {
     let Some(header) = last else { return mark };
     let staged = match header.kind {
         Kind::Fragment => u64::from(header.offset) + u64::from(header.length),
         _ => 0,
     };
-    Mark { through: header.sequence, staged, ..mark }
+    Mark { through: header.sequence, staged, refused_from: 0, ..mark }
+}
+
+/// Where a link stands after frames that were refused, from the `first` to the `last`. What was staged of their record is
+/// void.
+pub fn mark_refused(mark: Mark, first: Option<&Header>, last: Option<&Header>) -> Mark {
+    let (Some(first), Some(last)) = (first, last) else { return mark };
+    let refused_from = if mark.refused_from > 0 { mark.refused_from } else { first.sequence };
+    Mark { through: last.sequence, staged: 0, refused_from, ..mark }
+}
+
+/// How many of these frames were made before the worker learned of the last refusal: they may hold the next messages of
+/// connections that were refused, and are refused too, room or not.
+pub fn late<'a>(mark: Mark, mut frames: impl ExactSizeIterator<Item = &'a Header>) -> usize {
+    let count = frames.len();
+    if mark.refused_from == 0 { 0 } else { frames.position(|header| header.fresh).unwrap_or(count) }
 }
 
 /// How many of the `at_hand` frames behind `mark` come to frame `through`, if they are all there.
@@ -261,12 +307,11 @@ pub fn ack_due(mark: Mark, acked: Option<u64>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::segment::Identity;
     use nix::libc::{EIO, ENOSPC, EROFS};
 
     fn state(sequence: u64, offset: u64) -> State {
-        let marks = vec![Mark { id: 7, through: offset, staged: 0 }];
-        State { segment: Identity { sequence, ..Identity::default() }, offset, good_to: 0, marks }
+        let marks = vec![Mark { id: 7, through: offset, ..Mark::default() }];
+        State { segment: Identity { sequence, ..Identity::default() }, offset, good_to: 0, marks, overhang: false }
     }
 
     fn in_a_batch() -> Found {
@@ -335,16 +380,27 @@ mod tests {
     #[test]
     fn a_rotation_goes_on_with_its_empty_segment_only() {
         let rotating = || Found::Pending { base: state(3, 10), next: state(4, 0) };
-        let newer = |length, saved| Some(Newer { length, saved });
-        assert_eq!(rebirth(rotating(), false, newer(0, false)), Rebirth::Adopt { mid_batch: false });
+        let newer = |length, saved| Some(Newer { length, saved, swapped: false });
+        let (stay, leave) =
+            (Rebirth::Adopt { mid_batch: false, leave: false }, Rebirth::Adopt { mid_batch: true, leave: true });
+        assert_eq!(rebirth(rotating(), false, newer(0, false)), stay);
         assert_eq!(rebirth(rotating(), false, newer(1, false)), Rebirth::Decide);
         assert_eq!(rebirth(rotating(), false, None), Rebirth::Decide);
-        assert_eq!(rebirth(Found::Settled(state(3, 10)), false, newer(0, false)), Rebirth::Adopt { mid_batch: false });
+        assert_eq!(rebirth(Found::Settled(state(3, 10)), false, newer(0, false)), stay);
         for suspect in [false, true] {
-            assert_eq!(rebirth(in_a_batch(), suspect, newer(0, false)), Rebirth::Adopt { mid_batch: true });
-            assert_eq!(rebirth(in_a_batch(), suspect, newer(9, true)), Rebirth::Adopt { mid_batch: true });
+            assert_eq!(rebirth(in_a_batch(), suspect, newer(0, false)), leave);
+            assert_eq!(rebirth(in_a_batch(), suspect, newer(9, true)), leave);
         }
         assert_eq!(rebirth(in_a_batch(), false, newer(1, false)), Rebirth::Replay(state(3, 20)));
+        let swapped = Some(Newer { length: 0, saved: false, swapped: true });
+        assert_eq!(rebirth(rotating(), false, swapped), Rebirth::Adopt { mid_batch: false, leave: true });
+    }
+
+    #[test]
+    fn an_intent_is_replaced_only_when_its_batch_is_settled() {
+        assert!(may_publish(false, false));
+        assert!(!may_publish(true, true));
+        assert!(!may_publish(false, true));
     }
 
     #[test]
@@ -361,12 +417,17 @@ mod tests {
 
     #[test]
     fn a_mark_moves_with_the_frames() {
-        let mark = Mark { id: 7, through: 4, staged: 9 };
-        let frame = |kind, offset| Header { sequence: 6, length: 5, records: 1, kind, offset };
+        let mark = Mark { id: 7, through: 4, staged: 9, refused_from: 0 };
+        let frame =
+            |kind, offset| Header { sequence: 6, length: 5, records: 1, kind, offset, fresh: false, promised: false };
         assert_eq!(mark_after(mark, None), mark);
         assert_eq!(mark_after(mark, Some(&frame(Kind::Records, 0))), Mark { through: 6, staged: 0, ..mark });
         assert_eq!(mark_after(mark, Some(&frame(Kind::Fragment, 9))), Mark { through: 6, staged: 14, ..mark });
         assert_eq!(mark_after(mark, Some(&frame(Kind::LastFragment, 9))), Mark { through: 6, staged: 0, ..mark });
+        let frames = [frame(Kind::LastFragment, 9), Header { sequence: 7, ..frame(Kind::Records, 0) }];
+        let idle = Mark { id: 8, ..mark };
+        let next = after_batch(Identity::default(), 100, [(mark, frames.iter()), (idle, [].iter())].into_iter());
+        assert_eq!((next.offset, next.marks), (119, vec![Mark { through: 7, staged: 0, ..mark }, idle]));
         assert_eq!(count_to(mark, 6, 2), Some(2));
         assert_eq!(count_to(mark, 6, 1), None);
         assert_eq!(count_to(mark, 4, 0), Some(0));
@@ -374,8 +435,29 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_a_refused_frame_is_refused_up_to_a_fresh_one() {
+        let frame = |sequence, fresh| {
+            let kind = Kind::Records;
+            Header { sequence, length: 5, records: 1, kind, offset: 0, fresh, promised: false }
+        };
+        let frames = [frame(5, false), frame(6, false), frame(7, true), frame(8, false)];
+        let storing = Mark { id: 7, through: 4, staged: 9, refused_from: 0 };
+        assert_eq!(late(storing, frames.iter()), 0);
+        assert_eq!(mark_refused(storing, None, None), storing);
+        let refusing = mark_refused(storing, frames.first(), frames.get(1));
+        assert_eq!(refusing, Mark { id: 7, through: 6, staged: 0, refused_from: 5 });
+        assert_eq!(late(refusing, frames.iter()), 2);
+        assert_eq!(late(refusing, frames[..2].iter()), 2);
+        assert_eq!(late(refusing, frames[2..].iter()), 0);
+        // Still full: the refusal goes on from where it began.
+        let again = mark_refused(refusing, frames.get(2), frames.get(3));
+        assert_eq!(again, Mark { through: 8, ..refusing });
+        assert_eq!(mark_after(refusing, frames.get(2)), Mark { through: 7, refused_from: 0, ..refusing });
+    }
+
+    #[test]
     fn a_newborn_repeats_the_last_ack() {
-        let mark = Mark { id: 7, through: 4, staged: 0 };
+        let mark = Mark { id: 7, through: 4, ..Mark::default() };
         assert_eq!(ack_due(mark, None), Some(4));
         assert_eq!(ack_due(mark, Some(3)), Some(4));
         assert_eq!(ack_due(mark, Some(4)), None);

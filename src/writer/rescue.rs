@@ -50,6 +50,8 @@ impl Writer {
         let closing = self.closing.iter().position(|closing| closing.name.sequence == sequence);
         match &outcome.result {
             Ok(()) if live => self.good_to = self.good_to.max(outcome.live.unwrap_or(0)),
+            // One that is safe itself stays where an older one failed: its records are saved behind that one's.
+            Ok(()) if self.record.failed().is_some_and(|failed| failed < sequence) => {}
             Ok(()) => {
                 let closed = closing.filter(|_| outcome.live.is_none());
                 closed.map(|index| self.closing.remove(index));

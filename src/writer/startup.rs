@@ -2,6 +2,7 @@
 use super::file::Pending;
 use super::place::is_deleted;
 use super::plan::{self, Inherited, Newer, Rebirth, Step};
+use super::refuse::Room;
 use super::rescue::{Closing, cut_moved, moved_to, saved_in};
 use super::rotation::{Rotation, Shelf};
 use super::syncer::{Job, Outcome, Syncer};
@@ -48,8 +49,12 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     cut_moved(&writer.shelf.directory);
     writer.clear_settled(&segments);
     writer.inherit(kept, &segments, matches!(found, Found::Pending { .. }));
+    writer.find_failed(&segments);
     drain_private(&writer).map_err(system)?;
     let marks = plan::inheritance(&found).cloned().unwrap_or_default();
+    // A predecessor gave up a batch in its middle and was killed before it had left the segment.
+    writer.room.overhang = marks.overhang && marks.segment == writer.live.identity;
+    writer.uncommitted = writer.room.overhang;
     for link in links {
         let mark = marks.mark(link.terms.id);
         writer.attach(link, mark).map_err(system)?;
@@ -84,6 +89,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         stalled: None,
         failures: 0,
         uncommitted: false,
+        room: Room::new(Instant::now()),
         leaving: false,
         rotations_told: Limiter::new(),
         rotation: None,
@@ -147,6 +153,21 @@ impl Writer {
         if sync { self.close(closing) } else { self.closing.push(closing) }
     }
 
+    /// Opens what failed and nobody has kept: its end has to be saved all the same.
+    fn find_failed(&mut self, segments: &[SegmentName]) {
+        let Some(failed) = self.record.failed() else { return };
+        for name in segments.iter().filter(|name| (failed..self.live.identity.sequence).contains(&name.sequence)) {
+            if self.closing.iter().any(|closing| closing.name == *name) {
+                continue;
+            }
+            let opened = Segment::open(self.shelf.directory.as_fd(), name.clone());
+            match opened.and_then(|segment| Ok((segment.length()?, segment.file))) {
+                Ok((end, file)) => self.closing.push(Closing { name: name.clone(), file, good_to: 0, end }),
+                Err(error) => error!("cannot open {}, of which a sync has failed: {error}", name.build()),
+            }
+        }
+    }
+
     /// Takes a link into service.
     pub(super) fn attach(&mut self, link: Link, mark: Mark) -> io::Result<()> {
         let uplink = Uplink::new(link, mark, self.private.size)?;
@@ -187,11 +208,12 @@ impl Writer {
             .as_ref()
             .zip(failed)
             .is_some_and(|(newest, failed)| saved_in(&directory, segments, failed, &newest.name));
-        let newer =
-            newest.as_ref().map(|newest| Ok::<_, io::Error>(Newer { length: newest.length()?, saved })).transpose()?;
+        let swapped = !self.live.is_current(directory.as_fd())?;
+        let newer = |newest: &Segment| Ok::<_, io::Error>(Newer { length: newest.length()?, saved, swapped });
+        let newer = newest.as_ref().map(newer).transpose()?;
         match (plan::rebirth(found, self.must_move(), newer), newest) {
-            (Rebirth::Adopt { mid_batch }, Some(segment)) => {
-                (self.leaving, self.uncommitted) = (mid_batch, mid_batch);
+            (Rebirth::Adopt { mid_batch, leave }, Some(segment)) => {
+                (self.leaving, self.uncommitted) = (leave, mid_batch);
                 self.rotation = Some(match failed.filter(|_| saved) {
                     Some(failed) => Rotation::adopt_saved(segment, failed)?,
                     None => Rotation::adopt(segment),

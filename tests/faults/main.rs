@@ -16,5 +16,6 @@ mod power;
 mod processes;
 mod refuse;
 mod rescue;
+mod shim;
 mod slow;
 mod sweep;

@@ -9,9 +9,10 @@
 //! `ECHOSTORED_TEST_CUTS` raises (or lowers) the number of cuts.
 use crate::support::checker::{self, Expect};
 use crate::support::client::History;
-use crate::support::daemon::{self, Daemon, Setup, run};
+use crate::support::daemon::{Daemon, Setup};
 use crate::support::disk::{Disk, Make};
 use crate::support::framing::Format;
+use crate::support::harm;
 use crate::support::home::Home;
 use crate::support::load::{Load, OnBreak, Shape};
 use crate::support::seed::{Chance, count, seed};
@@ -126,10 +127,7 @@ impl Rig {
         let torn = self.daemon.log().matches("are no whole record").count();
         self.daemon.start_again();
         self.seen.torn += self.daemon.log().matches("are no whole record").count() - torn;
-        let mut verify = daemon::command(&["verify", "--directory"]);
-        verify.arg(self.disk.place());
-        let verified = run(self.daemon.home(), verify);
-        assert_eq!(verified.code, 0, "verify: {}{}", verified.stdout, verified.stderr);
+        harm::verify(&self.daemon);
         let all: Vec<History> = self.rounds.iter().flat_map(|round| round.histories.clone()).collect();
         let report = checker::check(self.disk.place(), Format::Text, &all, CUT);
         self.tally(report.records);

@@ -32,8 +32,7 @@ pub fn files(directory: &Path) -> Vec<LogFile> {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().expect("a readable name");
         let Some(sequence) = parse_name(&name) else {
-            let known = name == "current"
-                || name == "MANIFEST.jsonl"
+            let known = ["current", "MANIFEST.jsonl"].contains(&name.as_str())
                 || name.starts_with('.')
                 || name.ends_with(".log.torn")
                 || name.starts_with("current.saved-");

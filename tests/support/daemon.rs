@@ -24,7 +24,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub(super) fn new(home: Home, setup: Setup) -> Self {
+    /// A daemon that does not run yet.
+    pub fn new(home: Home, setup: Setup) -> Self {
         let manager = Manager::listen(&home);
         if !home.join("run").exists() {
             home.make_dir("run");
@@ -39,7 +40,7 @@ impl Daemon {
         daemon
     }
 
-    pub(super) fn choose_address(&mut self) {
+    pub fn choose_address(&mut self) {
         self.address = free_address();
         self.setup = self.setup.clone().listen(&[self.address]);
         self.setup.fixed_address = false;
@@ -47,6 +48,12 @@ impl Daemon {
 
     /// Starts the process and waits for READY; the exit code if it ends instead.
     pub fn launch(&mut self) -> Result<(), i32> {
+        self.spawn();
+        self.await_ready()
+    }
+
+    /// Starts the process and waits for nothing.
+    pub fn spawn(&mut self) {
         self.write_config();
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         home::give_away(&self.log_path());
@@ -55,6 +62,9 @@ impl Daemon {
         command.envs(self.setup.environment.iter().cloned()).current_dir(self.home.path());
         self.manager.forget();
         self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    }
+
+    fn await_ready(&mut self) -> Result<(), i32> {
         let end = Instant::now() + DEADLINE;
         loop {
             if self.notified("READY=1") {
@@ -189,8 +199,14 @@ impl Daemon {
 
     /// `kill -9` of every process at once.
     pub fn kill_all(&mut self) {
+        // Stopped first: nobody may replace, or learn of, what dies, and end in order. The supervisor before all, so
+        // that none is forked that is not known.
+        let supervisor = self.supervisor();
+        self.signal(Signal::SIGSTOP);
+        wait_until(DEADLINE, "a stopped supervisor", || {
+            !processes::runs(supervisor) || processes::status(supervisor, "State")[0] == "T"
+        });
         self.remember();
-        // Stopped first: nobody may replace, or learn of, what dies, and end in order.
         let ours = |pid: &&i32| self.is_ours(**pid);
         self.known.iter().filter(ours).for_each(|pid| processes::signal(*pid, Signal::SIGSTOP));
         self.known.iter().filter(ours).for_each(|pid| processes::end(*pid));

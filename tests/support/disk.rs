@@ -64,8 +64,6 @@ impl Disk {
             skip(&format!("cannot loop-mount: {why}"));
             return None;
         }
-        // Some kinds come with a directory of their own; a store is ours alone.
-        let _ = fs::remove_dir(disk.place.join("lost+found"));
         fs::set_permissions(&disk.place, PermissionsExt::from_mode(0o750)).unwrap();
         home::give_away(&disk.place);
         Some(disk)
@@ -82,7 +80,10 @@ impl Disk {
     fn try_mount(&self) -> Result<(), String> {
         let mut mount = Command::new("mount");
         mount.args(["-t", self.make.kind, "-o", self.make.options]).args([&self.image, &self.place]);
-        succeeded("mount", &mount.output().map_err(|error| error.to_string())?)
+        succeeded("mount", &mount.output().map_err(|error| error.to_string())?)?;
+        // Of mkfs or fsck; the directory is the store's alone.
+        let _ = fs::remove_dir(self.place.join("lost+found"));
+        Ok(())
     }
 
     /// Mounts it again: the journal is replayed, as after a power cut.

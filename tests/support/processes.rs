@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 pub fn parent(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command may hold spaces and brackets; the fields behind its last bracket do not.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    // A first thread that is dead waits for the others, which still hold descriptors and locks.
-    let threads = || fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-    (fields.next()? != "Z" || threads() > 1).then(|| fields.next()?.parse().ok()).flatten()
+    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().collect();
+    // A zombie with more than one thread still ends: until the last is gone it holds its descriptors, and locks.
+    let (state, parent, threads) = (fields.first()?, fields.get(1)?, fields.get(17)?);
+    (*state != "Z" || threads.parse::<u32>().is_ok_and(|threads| threads > 1)).then(|| parent.parse().ok()).flatten()
 }
 
 /// Whether `pid` runs (a zombie does not).

@@ -1,0 +1,67 @@
+//! A model of the writer and all it lives with, played through millions of histories with kills at any step.
+//!
+//! Its decisions are the writer's own ([`rules::Real`]); its deeds are done on a world in memory: pipes, staging areas,
+//! the commit record (the real one), a disk that tells written from durable, workers, a supervisor that replaces who
+//! died. Every history ends in calm, and then what is stored must be what was sent: nothing acknowledged is lost, nothing
+//! is doubled or out of order, nothing is stuck.
+//!
+//! `ECHOSTORED_TEST_HISTORIES` raises the number of histories; `ECHOSTORED_TEST_SEED` plays from a given one.
+mod birth;
+mod chance;
+mod client;
+mod disk;
+mod history;
+mod moving;
+mod rules;
+mod world;
+mod writer;
+
+use crate::ipc::commit::CommitRecord;
+use crate::sys::AsFd;
+use history::play;
+use rules::{Real, Rules};
+use std::fmt::Write;
+use world::Tally;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+/// Plays `count` histories from `seed` on, up to the first that breaks a promise: its seed and what went wrong.
+fn play_many(seed: u64, count: u64, rules: &dyn Rules) -> (Tally, Option<(u64, String)>) {
+    let memory = CommitRecord::memory().unwrap();
+    let record = CommitRecord::map(memory.as_fd()).unwrap();
+    let mut tally = Tally::default();
+    for seed in (0..count).map(|more| seed.wrapping_add(more)) {
+        let outcome = play(seed, rules, &record, false);
+        tally.add(&outcome.tally);
+        if let Some(why) = outcome.broken {
+            return (tally, Some((seed, why)));
+        }
+    }
+    (tally, None)
+}
+
+/// The history of a seed, told.
+fn told(seed: u64, rules: &dyn Rules) -> String {
+    let memory = CommitRecord::memory().unwrap();
+    let record = CommitRecord::map(memory.as_fd()).unwrap();
+    let outcome = play(seed, rules, &record, true);
+    outcome.log.iter().fold(String::new(), |mut text, line| {
+        let _ = writeln!(text, "{line}");
+        text
+    })
+}
+
+#[test]
+fn no_history_breaks_a_promise() {
+    let seed = number("ECHOSTORED_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()) << 32);
+    let count = number("ECHOSTORED_TEST_HISTORIES").unwrap_or(40_000);
+    let begun = std::time::Instant::now();
+    let (tally, broken) = play_many(seed, count, &Real);
+    if let Some((seed, why)) = broken {
+        let again = format!("ECHOSTORED_TEST_SEED={seed} ECHOSTORED_TEST_HISTORIES=1 cargo test --lib writer::model");
+        panic!("{}{why}\n{again}", told(seed, &Real));
+    }
+    println!("{tally:?}\n{} kills, {:?}", tally.writer_kills(), begun.elapsed());
+}
