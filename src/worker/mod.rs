@@ -173,6 +173,7 @@ impl Worker {
             self.now = millis(self.started.elapsed());
             self.stamp = None;
             self.scoreboard.add(Count::Heartbeat, 1);
+            self.channel.flush();
             for event in &events {
                 if let Some(code) = self.dispatch(event)? {
                     return Ok(code);

@@ -120,7 +120,7 @@ impl Writer {
             let uplink = &self.uplinks[index];
             (uplink.mark(), uplink.headers().take(count))
         });
-        let next = State { good_to: self.good_to, ..plan::after_batch(self.live.identity, self.offset, taking_part) };
+        let next = plan::after_batch(self.live.identity, self.offset, self.good_to, taking_part);
         self.pending = Some(Pending { parts, next, step: Step::Intend });
     }
 
@@ -128,7 +128,10 @@ impl Writer {
     fn attempt(&mut self) -> Result<(), Fault> {
         let Some(mut pending) = self.pending.take() else { return Ok(()) };
         loop {
-            if let Err(fault) = self.carry_out(&pending) {
+            let (begin, step) = (Instant::now(), pending.step);
+            let done = self.carry_out(&pending);
+            self.slowness.took(step, &self.live.name, begin.elapsed());
+            if let Err(fault) = done {
                 self.pending = Some(pending);
                 return Err(fault);
             }
@@ -160,8 +163,9 @@ impl Writer {
             Step::Commit => {
                 self.record.commit();
                 self.uncommitted = false;
-                crash::point("after-commit");
+                // Here and not later: it is the progress that a supervisor asks for when this writer has died.
                 self.scoreboard.add(Count::Batches, 1);
+                crash::point("after-commit");
                 self.scoreboard.add(Count::Bytes, pending.next.offset - self.offset);
                 self.offset = pending.next.offset;
             }

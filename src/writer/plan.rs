@@ -244,12 +244,12 @@ pub fn inherited(sequence: u64, live: u64, failed: Option<u64>, pending: bool, e
 }
 
 /// The state after a batch that stands at `offset`: every link's mark, and the frames of it that take part.
-pub fn after_batch<'a, H>(segment: Identity, offset: u64, parts: impl Iterator<Item = (Mark, H)>) -> State
+pub fn after_batch<'a, H>(segment: Identity, offset: u64, good_to: u64, parts: impl Iterator<Item = (Mark, H)>) -> State
 where
     H: Iterator<Item = &'a Header>,
 {
     let marks = Vec::with_capacity(parts.size_hint().0);
-    let mut next = State { segment, offset, good_to: 0, marks, overhang: false };
+    let mut next = State { segment, offset, good_to, marks, overhang: false };
     for (mark, headers) in parts {
         let mut last = None;
         for header in headers {
@@ -426,7 +426,7 @@ mod tests {
         assert_eq!(mark_after(mark, Some(&frame(Kind::LastFragment, 9))), Mark { through: 6, staged: 0, ..mark });
         let frames = [frame(Kind::LastFragment, 9), Header { sequence: 7, ..frame(Kind::Records, 0) }];
         let idle = Mark { id: 8, ..mark };
-        let next = after_batch(Identity::default(), 100, [(mark, frames.iter()), (idle, [].iter())].into_iter());
+        let next = after_batch(Identity::default(), 100, 50, [(mark, frames.iter()), (idle, [].iter())].into_iter());
         assert_eq!((next.offset, next.marks), (119, vec![Mark { through: 7, staged: 0, ..mark }, idle]));
         assert_eq!(count_to(mark, 6, 2), Some(2));
         assert_eq!(count_to(mark, 6, 1), None);

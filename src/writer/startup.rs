@@ -5,6 +5,7 @@ use super::plan::{self, Inherited, Newer, Rebirth, Step};
 use super::refuse::Room;
 use super::rescue::{Closing, cut_moved, moved_to, saved_in};
 use super::rotation::{Rotation, Shelf};
+use super::slowness::Slowness;
 use super::syncer::{Job, Outcome, Syncer};
 use super::uplink::Uplink;
 use super::{Writer, opening};
@@ -80,6 +81,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         offset,
         good_to: 0,
         window: None,
+        clock_rests: Instant::now(),
         record,
         uplinks: Vec::new(),
         turn: 0,
@@ -92,6 +94,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         room: Room::new(Instant::now()),
         leaving: false,
         rotations_told: Limiter::new(),
+        slowness: Slowness::default(),
         rotation: None,
         rotation_retry: None,
         rotate_requested: false,
@@ -213,7 +216,9 @@ impl Writer {
         let newer = newest.as_ref().map(newer).transpose()?;
         match (plan::rebirth(found, self.must_move(), newer), newest) {
             (Rebirth::Adopt { mid_batch, leave }, Some(segment)) => {
-                (self.leaving, self.uncommitted) = (leave, mid_batch);
+                self.leaving = leave;
+                // Also what was given up before.
+                self.uncommitted |= mid_batch;
                 self.rotation = Some(match failed.filter(|_| saved) {
                     Some(failed) => Rotation::adopt_saved(segment, failed)?,
                     None => Rotation::adopt(segment),

@@ -13,6 +13,7 @@ use crate::support::seed::{Chance, count, seed};
 use crate::support::small::Small;
 use crate::support::{DEADLINE, came_true, processes, wait_until};
 use nix::sys::signal::Signal;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 mod steps;
@@ -95,7 +96,8 @@ fn who_sends_is_closed_and_who_does_not_stays_and_is_served_again() {
         load.progress(500);
         wait_until(DEADLINE, "the end told", || daemon.log().contains("messages were refused for want of room"));
         let told = daemon.log().matches(REFUSING).count();
-        assert!((1..=3).contains(&told), "{told} lines tell of the full disk");
+        // Small batches may still fit now and then; the log is limited to a few lines in ten seconds.
+        assert!((1..=10).contains(&told), "{told} lines tell of the full disk");
         histories.extend(load.finish());
         histories.extend(idle.into_iter().map(Client::leave));
         check(&mut daemon, &histories);
@@ -160,17 +162,17 @@ fn workers_and_writers_that_die_while_refusing() {
     dies(&["worker", "writer"]);
 }
 
-/// Records that go in fragments, beside small ones.
+/// Records that go in fragments (their bytes are escaped, so that they grow), beside small ones.
 #[test]
 fn records_in_fragments_are_refused_whole() {
     let home = Home::new();
-    let Some(small) = Small::new(&home, 6 << 20) else { return };
-    let setup = setup("stored").set("server.max-message-size", "2MiB").set("server.framing", "length-prefixed");
+    let Some(small) = Small::new(&home, 3 << 20) else { return };
+    let setup = setup("stored").set("server.max-message-size", "1MiB").set("server.framing", "length-prefixed");
     let mut daemon = setup.start_in(home);
     let shape = Shape {
         framing: Framing::LengthPrefixed,
         smallest: 100,
-        largest: 2 << 20,
+        largest: 700_000,
         window: 2,
         connections: 4,
         on_break: OnBreak::Reconnect,
@@ -224,10 +226,12 @@ fn what_was_echoed_as_received_waits_after_a_reload_too() {
     let mut daemon = setup("received").start_in(home);
     let old = Load::start(daemon.address, Shape::default());
     wait_until(DEADLINE, "a full disk", || daemon.log().contains("nothing is echoed until it can"));
-    daemon.reconfigure(|setup| setup.set("server.echo", "stored"));
-    let workers = daemon.workers();
+    // An address of their own, so that it is the new workers that are met.
+    let second = daemon::free_address();
+    daemon.reconfigure(|setup| setup.set("server.echo", "stored").listen(&[second]));
     daemon.signal(Signal::SIGHUP);
-    wait_until(DEADLINE, "new workers", || daemon.workers().len() == 2 * workers.len());
+    daemon.address = second;
+    wait_until(DEADLINE, "the new workers", || TcpStream::connect(second).is_ok());
     daemon.remember();
     let mut histories = vec![is_closed(&daemon)];
     wait_until(DEADLINE, "refusing", || daemon.log().contains(REFUSING));

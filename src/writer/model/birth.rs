@@ -69,7 +69,18 @@ impl Writer {
                 Inherited::Drop => {}
             }
         }
+        self.find_failed(world);
         Ok(())
+    }
+
+    /// What failed and nobody has kept.
+    fn find_failed(&mut self, world: &World<'_>) {
+        let Some(failed) = world.record.failed() else { return };
+        for file in world.disk.files.iter().filter(|file| (failed..self.live).contains(&file.sequence)) {
+            if self.closing.iter().all(|closing| closing.sequence != file.sequence) {
+                self.closing.push(Closing { sequence: file.sequence, good_to: 0, end: file.bytes.len() as u64 });
+            }
+        }
     }
 
     /// Takes up the links that it does not have yet.

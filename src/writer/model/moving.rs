@@ -1,7 +1,7 @@
 //! The model's writer on its way to a new segment, and what it does about syncs that fail.
 use super::client;
 use super::disk::Entry;
-use super::world::{Deed, Site, World, violation};
+use super::world::{Deed, FOREIGN, Site, World, violation};
 use super::writer::{Writer, size};
 use crate::config::Echo;
 use crate::writer::plan::{Farewell, Stage};
@@ -162,7 +162,7 @@ impl Writer {
         }
         world.note(|| format!("a sync of segment {sequence}: {well}"));
         self.judge(sequence, live, well, world)?;
-        if live.is_none() {
+        if live.is_none() && world.record.failed().is_none_or(|failed| failed > sequence) {
             world.kept.retain(|kept| *kept != sequence);
         }
         Ok(())
@@ -272,7 +272,7 @@ impl Rotation {
             let bytes = &world.disk.file(source.sequence).bytes;
             let end = size(source.end).min(bytes.len());
             for line in bytes[size(source.good_to).min(end)..end].split_inclusive(|byte| *byte == b'\n') {
-                if client::recognize(line).is_some() {
+                if client::recognize(line).is_some() || line == FOREIGN {
                     self.hidden.extend(line);
                 }
             }

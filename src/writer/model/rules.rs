@@ -52,8 +52,13 @@ pub trait Rules: Sync {
         batch::decide(offers.iter().map(|offer| offer.iter().map(|frame| &frame.header)), length, limit)
     }
 
-    fn after_batch(&self, segment: Identity, offset: u64, shares: Vec<Share<'_>>) -> State {
-        plan::after_batch(segment, offset, shares.into_iter().map(|(mark, headers)| (mark, headers.into_iter())))
+    fn after_batch(&self, segment: Identity, offset: u64, good_to: u64, shares: Vec<Share<'_>>) -> State {
+        plan::after_batch(
+            segment,
+            offset,
+            good_to,
+            shares.into_iter().map(|(mark, headers)| (mark, headers.into_iter())),
+        )
     }
 
     fn mark_after(&self, mark: Mark, last: Option<&Header>) -> Mark {

@@ -172,8 +172,8 @@ impl Writer {
             (uplink.mark, uplink.frames.iter().take(count).map(|frame| &frame.header).collect::<Vec<&Header>>())
         };
         let segment = Identity { sequence: self.live, ..Identity::default() };
-        let next = world.rules.after_batch(segment, self.offset, parts.iter().map(share).collect());
-        let next = State { good_to: self.good_to, ..next };
+        let shares = parts.iter().map(share).collect();
+        let next = world.rules.after_batch(segment, self.offset, self.good_to, shares);
         let frames: usize = parts.iter().map(|part| part.1).sum();
         if world.limit.is_some_and(|limit| next.offset > limit)
             && self.offset > 0
