@@ -1,7 +1,7 @@
 //! One bit of a file is flipped: nothing panics, and no other record is harmed.
 //!
 //! All bits of 16 KiB, each record between its neighbours; a seeded part of 64 KiB in the whole file;
-//! `ECHOSTORED_TEST_EVERY_BIT=1` takes all 524,288 of them (minutes, in a release build).
+//! `ECHOSTORED_TEST_EVERY_BIT=1` takes all 524,288 of them (some 40 minutes of processor time in a release build).
 use super::super::support::framing::Format;
 use super::super::support::seed::{Chance, count, seed};
 use super::{Bench, Killed, LENGTH, in_parallel, sample};
