@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use echostored::config::{
-    self, Choice, Config, Daemon, Echo, Format, Framing, KEYS, Level, Limits, Log, OnOversize, Rotate, Server, Store,
-    TABLES, Timezone, Workers,
+    self, Choice, Config, Daemon, Echo, Format, Framing, KEYS, Level, Limits, Log, OnDiskFull, OnOversize, Rotate,
+    Server, Store, TABLES, Timezone, Workers,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -43,7 +43,7 @@ fn the_table_of_keys_holds_the_defaults() {
             key.dotted()
         );
     }
-    assert_eq!(KEYS.len(), 24);
+    assert_eq!(KEYS.len(), 25);
 }
 
 /// `[table]` and `key` of every active line, in order.
@@ -95,6 +95,7 @@ fn every_key_is_read() {
          max-message-size = '16MiB'\non-oversize = 'split'\nshutdown-timeout = 0\nreload-timeout = '2w'\nkeepalive = '0'\n\
          [limits]\nmax-connections = '0'\nwrite-timeout = '10ms'\n\
          [store]\ndirectory = '../a/./b//'\nprefix = 'a.B_c-9'\nformat = 'jsonl'\nfile-mode = '660'\nsync-interval = 0\n\
+         on-disk-full = 'reject'\n\
          [rotate]\nmax-size = 4096\ninterval = '1h30m'\ntimezone = 'local'\n\
          [daemon]\npid-file = 'p'\nuser = 'u'\ngroup = '99'\nlog-file = '/l'\n[log]\nlevel = 'debug'\n",
     );
@@ -117,6 +118,7 @@ fn every_key_is_read() {
             format: Format::Jsonl,
             file_mode: 0o660,
             sync_interval: None,
+            on_disk_full: OnDiskFull::Reject,
         },
         rotate: Rotate { max_size: Some(4096), interval: Some(Duration::from_secs(5400)), timezone: Timezone::Local },
         daemon: Daemon {
@@ -164,6 +166,7 @@ fn names_go_both_ways() {
     each::<Echo>("server.echo");
     each::<OnOversize>("server.on-oversize");
     each::<Format>("store.format");
+    each::<OnDiskFull>("store.on-disk-full");
     each::<Timezone>("rotate.timezone");
     each::<Level>("log.level");
 }
@@ -221,13 +224,14 @@ fn plain(address: SocketAddr) -> SocketAddr {
 fn any_store() -> impl Strategy<Value = Store> {
     let prefix = "[A-Za-z0-9_][A-Za-z0-9._-]{0,63}".prop_filter("reserved", |prefix| prefix != "current");
     let mode = select(&[0o600, 0o640, 0o644, 0o660, 0o664, 0o620][..]);
-    (any_path(), prefix, any_choice(), mode, option::of(time(10, 86_400_000))).prop_map(
-        |(directory, prefix, format, file_mode, sync)| Store {
+    (any_path(), prefix, any_choice(), mode, option::of(time(10, 86_400_000)), any_choice()).prop_map(
+        |(directory, prefix, format, file_mode, sync, on_disk_full)| Store {
             directory,
             prefix,
             format,
             file_mode,
             sync_interval: sync,
+            on_disk_full,
         },
     )
 }

@@ -109,10 +109,15 @@ fn one_client(daemon: &Daemon) -> History {
     serve(vec![client.quota(20).half_close()]).remove(0)
 }
 
-const TORN: &[u8] = b"2026-11-22T08:42:00.123456Z 127.0.0.1:53210 01JD9Z0Q4X-17 torn in the mid";
+/// Half a record; what a power cut may leave: zeros, and garbage with newlines in it.
+const TAILS: [&[u8]; 3] = [
+    b"2026-11-22T08:42:00.123456Z 127.0.0.1:53210 01JD9Z0Q4X-17 torn in the mid",
+    &[0; 70_000],
+    b"\x00\xff\n2026-11-22T\n\n\x80garbage\nwith newlines\n",
+];
 
-/// A crashed store with a torn record, in the hands of a daemon that will die at `point`.
-fn torn_store(point: &str) -> (Daemon, Vec<History>, PathBuf, PathBuf) {
+/// A crashed store with such a tail, in the hands of a daemon that will die at `point`.
+fn torn_store(point: &str, tail: &[u8]) -> (Daemon, Vec<History>, PathBuf, PathBuf) {
     let home = Home::new();
     let (setup, happened) = doomed(&home, point, 1);
     // As long as this file exists, no point kills.
@@ -121,38 +126,38 @@ fn torn_store(point: &str) -> (Daemon, Vec<History>, PathBuf, PathBuf) {
     let histories = vec![one_client(&daemon)];
     daemon.kill_all();
     let live = checker::files(&daemon.store()).pop().unwrap().path;
-    File::options().append(true).open(&live).unwrap().write_all(TORN).unwrap();
+    File::options().append(true).open(&live).unwrap().write_all(tail).unwrap();
     fs::remove_file(&happened).unwrap();
     (daemon, histories, live, happened)
 }
 
 /// It serves again, everything is there, and the torn bytes are aside, once.
-fn is_whole_again(mut daemon: Daemon, mut histories: Vec<History>, live: &Path, point: &str) {
+fn is_whole_again(mut daemon: Daemon, mut histories: Vec<History>, live: &Path, tail: &[u8], point: &str) {
     histories.push(one_client(&daemon));
     daemon.stop();
     checker::check(&daemon.store(), Format::Text, &histories, KILLED);
     let aside = PathBuf::from(format!("{}.torn", live.display()));
-    assert!(fs::read(&aside).unwrap() == TORN, "{point}: the torn bytes are kept");
+    assert!(fs::read(&aside).unwrap() == tail, "{point}: the torn bytes are kept");
 }
 
 /// The writer dies once in the midst of the repair: its successor finishes it.
 #[test]
 fn at_every_step_of_a_recovery() {
-    for point in RECOVERY {
-        println!("{point}");
-        let (mut daemon, histories, live, happened) = torn_store(point);
+    for (point, tail) in RECOVERY.into_iter().flat_map(|point| TAILS.map(|tail| (point, tail))) {
+        println!("{point} with {} bytes", tail.len());
+        let (mut daemon, histories, live, happened) = torn_store(point, tail);
         daemon.start_again();
         assert!(happened.exists(), "{point}: nothing was killed");
-        is_whole_again(daemon, histories, &live, point);
+        is_whole_again(daemon, histories, &live, tail, point);
     }
 }
 
 /// Every writer dies there, so the start fails; the next one, without the fault, finishes what they all began.
 #[test]
 fn at_every_step_of_a_recovery_again_and_again() {
-    for point in RECOVERY {
-        println!("{point}");
-        let (mut daemon, histories, live, _) = torn_store(point);
+    for (point, tail) in RECOVERY.into_iter().flat_map(|point| TAILS.map(|tail| (point, tail))) {
+        println!("{point} with {} bytes", tail.len());
+        let (mut daemon, histories, live, _) = torn_store(point, tail);
         daemon.reconfigure(|setup| setup.without_environment().environment("ECHOSTORED_CRASH", point));
         match daemon.launch() {
             // Nothing is left to do there once the first has done it.
@@ -161,6 +166,6 @@ fn at_every_step_of_a_recovery_again_and_again() {
         }
         daemon.reconfigure(Setup::without_environment);
         daemon.start_again();
-        is_whole_again(daemon, histories, &live, point);
+        is_whole_again(daemon, histories, &live, tail, point);
     }
 }

@@ -1,60 +1,26 @@
-//! A full disk (a tmpfs of 2 MiB): nothing is echoed that is not stored, nothing is lost, and it goes on by itself.
+//! A full disk (a tmpfs of 1 MiB): nothing is echoed that is not stored, nothing is lost, and it goes on by itself.
 //!
 //! Mounting needs root; without it each test says that it is SKIPPED.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod support;
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
-use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use support::checker::{self, Expect};
 use support::daemon::{Daemon, Setup};
 use support::framing::Format;
 use support::home::Home;
 use support::load::{Load, OnBreak, Shape};
+use support::small::Small;
 use support::{DEADLINE, came_true, processes, wait_until};
 
-const SIZE: usize = 2 << 20;
-
-/// A small file system where the store will be, with a file in it that takes up half of the room.
-struct Small {
-    store: PathBuf,
-}
-
-impl Small {
-    fn new(home: &Home) -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            support::skip("mounting a tmpfs needs root");
-            return None;
-        }
-        let store = home.join("store");
-        fs::create_dir_all(&store).unwrap();
-        let options = format!("size={SIZE},mode=0750,uid=65534,gid=65534");
-        mount(Some("tmpfs"), &store, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).unwrap();
-        let small = Self { store };
-        fs::write(small.filler(), vec![0; SIZE / 2]).unwrap();
-        Some(small)
-    }
-
-    /// Begins with a dot: not a name of the store's, and nobody's business.
-    fn filler(&self) -> PathBuf {
-        self.store.join(".filler")
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = umount2(&self.store, MntFlags::MNT_DETACH);
-    }
-}
+const SIZE: u64 = 1 << 20;
 
 /// A daemon under load whose disk has just become full.
 fn full(echo: &str) -> Option<(Small, Daemon, Load)> {
     let home = Home::new();
-    let small = Small::new(&home)?;
+    let small = Small::new(&home, SIZE)?;
     let daemon = Setup::default().set("server.echo", echo).set("rotate.max-size", "64MiB").start_in(home);
     let load = Load::start(daemon.address, Shape { on_break: OnBreak::Leave, ..Shape::default() });
     wait_until(DEADLINE, "a full disk", || daemon.log().contains("No space left on device"));
@@ -72,7 +38,7 @@ fn it_waits_and_goes_on_within_a_second_of_room() {
     for echo in ["stored", "synced"] {
         let Some((small, mut daemon, load)) = full(echo) else { return };
         assert_silence(&load);
-        fs::remove_file(small.filler()).unwrap();
+        small.give_room();
         let begin = Instant::now();
         load.progress(500);
         // A second by design; five, since the machine may be busy.
@@ -96,7 +62,7 @@ fn writers_that_die_on_a_full_disk_lose_and_double_nothing() {
         wait_until(DEADLINE, "another writer", || daemon.roles("writer").iter().any(|pid| *pid != victim));
         daemon.remember();
     }
-    fs::remove_file(small.filler()).unwrap();
+    small.give_room();
     load.progress(50);
     let victim = daemon.writer();
     processes::signal(victim, Signal::SIGKILL);
@@ -117,7 +83,7 @@ fn an_orphaned_writer_leaves_a_full_disk_and_frees_the_lock() {
     // Two seconds by design.
     wait_until(Duration::from_secs(10), "the end of all", || daemon.log().contains("leaving"));
     let histories = load.finish();
-    fs::remove_file(small.filler()).unwrap();
+    small.give_room();
     daemon.start_again();
     daemon.stop();
     checker::check(&daemon.store(), Format::Text, &histories, Expect { empty_files: true, ..Expect::default() });

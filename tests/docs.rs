@@ -75,3 +75,38 @@ fn the_stations_are_told_in_their_order() {
     let places: Vec<usize> = (1..=7).map(|n| page.find(&format!("\n{n}. **")).unwrap()).collect();
     assert!(places.is_sorted());
 }
+
+/// `faults::bytes::flips::name` → its file below `tests/`, and `name`.
+fn test_of(path: &str) -> Option<(String, &str)> {
+    let (module, name) = path.rsplit_once("::")?;
+    let place = module.replace("::", "/");
+    let files = [format!("tests/{place}.rs"), format!("tests/{place}/mod.rs"), format!("tests/{place}/main.rs")];
+    let found = files.into_iter().find(|file| Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists())?;
+    Some((found, name))
+}
+
+/// The last cell of every row of the page of faults: its tests.
+fn tests_of_faults(page: &str) -> Vec<&str> {
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault |"));
+    let cells = rows.filter_map(|row| row.trim_end().strip_suffix('|')?.rsplit_once('|').map(|(_, cell)| cell));
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+}
+
+#[test]
+fn every_test_of_a_fault_is_there_and_every_module_of_faults_has_a_row() {
+    let page = read("docs/failure-modes.md");
+    let told = tests_of_faults(&page);
+    assert!(!told.is_empty());
+    for path in &told {
+        let (file, name) = test_of(path).unwrap_or_else(|| panic!("{path}: there is no such file of tests"));
+        assert!(read(&file).contains(&format!("fn {name}(")), "{path}: no such test in {file}");
+    }
+    let modules = read("tests/faults/main.rs");
+    let modules = modules.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    for module in modules.filter(|module| *module != "support") {
+        let source = read(&format!("tests/faults/{module}.rs"));
+        let begun = source.contains("#[test]") || source.contains("\nmod ");
+        let row = told.iter().any(|path| path.starts_with(&format!("faults::{module}::")));
+        assert!(row || !begun, "docs/failure-modes.md has no row for tests/faults/{module}.rs");
+    }
+}

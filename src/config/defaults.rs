@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::types::{
-    Daemon, Echo, Format, Framing, Level, Limits, Log, OnOversize, Rotate, Server, Store, Timezone, Workers,
+    Daemon, Echo, Format, Framing, Level, Limits, Log, OnDiskFull, OnOversize, Rotate, Server, Store, Timezone, Workers,
 };
 
 /// The configuration that is read if none is named.
@@ -46,6 +46,8 @@ pub const FORMAT: Format = Format::Text;
 pub const FILE_MODE: u32 = 0o640;
 /// `store.sync-interval`.
 pub const SYNC_INTERVAL: Option<Duration> = Some(Duration::from_secs(1));
+/// `store.on-disk-full`.
+pub const ON_DISK_FULL: OnDiskFull = OnDiskFull::Wait;
 /// `rotate.max-size`, bytes.
 pub const ROTATE_MAX_SIZE: Option<u64> = Some(64 << 20);
 /// `rotate.interval`: a day.
@@ -87,6 +89,7 @@ impl Default for Store {
             format: FORMAT,
             file_mode: FILE_MODE,
             sync_interval: SYNC_INTERVAL,
+            on_disk_full: ON_DISK_FULL,
         }
     }
 }

@@ -192,6 +192,16 @@ pub const KEYS: &[Key] = &[
         get: |c| time_or_off(c.store.sync_interval),
     },
     Key {
+        table: "store",
+        name: "on-disk-full",
+        default: r#""wait""#,
+        doc: "What happens to messages for which there is no room",
+        allowed: r#"one of "wait", "reject""#,
+        restart: None,
+        set: |c, v| put(&mut c.store.on_disk_full, v.choice()),
+        get: |c| choice(c.store.on_disk_full),
+    },
+    Key {
         table: "rotate",
         name: "max-size",
         default: r#""64MiB""#,

@@ -24,6 +24,6 @@ pub use keys::{KEYS, TABLES};
 pub use print::print;
 pub use reload::reload_refusals;
 pub use types::{
-    Choice, Config, Daemon, Echo, Format, Framing, Level, Limits, Log, OnOversize, Rotate, Server, Store, Timezone,
-    Workers,
+    Choice, Config, Daemon, Echo, Format, Framing, Level, Limits, Log, OnDiskFull, OnOversize, Rotate, Server, Store,
+    Timezone, Workers,
 };

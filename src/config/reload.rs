@@ -16,7 +16,7 @@ pub fn reload_refusals(old: &Config, new: &Config) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Echo, Format, Framing, Level, OnOversize, Timezone, Workers};
+    use crate::config::{Echo, Format, Framing, Level, OnDiskFull, OnOversize, Timezone, Workers};
     use std::path::PathBuf;
 
     #[test]
@@ -32,6 +32,7 @@ mod tests {
         new.limits.max_connections = None;
         new.store.file_mode = 0o600;
         new.store.sync_interval = None;
+        new.store.on_disk_full = OnDiskFull::Reject;
         new.rotate.max_size = None;
         new.rotate.interval = None;
         new.rotate.timezone = Timezone::Local;

@@ -115,6 +115,17 @@ pub struct Store {
     /// Time between background syncs in the echo modes `received` and `stored`; 10 ms to 1 d.
     /// `None`: no background sync. Default: 1 s.
     pub sync_interval: Option<Duration>,
+    /// What happens to messages for which there is no room. Default: [`OnDiskFull::Wait`].
+    pub on_disk_full: OnDiskFull,
+}
+
+/// `store.on-disk-full`: what happens to messages for which there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDiskFull {
+    /// They wait, and their clients with them.
+    Wait,
+    /// They are refused: the connections that sent them are closed without an echo.
+    Reject,
 }
 
 /// `store.format`: the form of a record.
@@ -221,6 +232,10 @@ impl Choice for OnOversize {
 
 impl Choice for Format {
     const NAMES: &'static [(&'static str, Self)] = &[("text", Self::Text), ("jsonl", Self::Jsonl), ("raw", Self::Raw)];
+}
+
+impl Choice for OnDiskFull {
+    const NAMES: &'static [(&'static str, Self)] = &[("wait", Self::Wait), ("reject", Self::Reject)];
 }
 
 impl Choice for Timezone {

@@ -22,21 +22,29 @@ const COMMIT_AT: usize = 2;
 const FAILED_AT: usize = 3;
 const TAMPERED_AT: usize = 4;
 const SLOTS_AT: usize = 8;
+const FLAGS: usize = 7;
 const MARKS_AT: usize = 8;
-const MARK: usize = 3;
+const MARK: usize = 4;
 const SLOT: usize = MARKS_AT + MARK * MAX_LINKS;
 const SLOTS: u64 = 3;
 const WORDS: usize = SLOTS_AT + 3 * SLOT;
+
+/// Bits of a slot's word of flags.
+const SETTLED: u64 = 1;
+const OVERHANG: u64 = 2;
 
 /// How far one link has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
     /// The link.
     pub id: u64,
-    /// All its frames up to this one are in the store.
+    /// All its frames up to this one are in the store, or refused.
     pub through: u64,
     /// Bytes in its staging area of a record that is not complete.
     pub staged: u64,
+    /// 0: the last one was stored. Else all from this one on were refused, and all that follow will be until a fresh one
+    /// comes.
+    pub refused_from: u64,
 }
 
 /// All that a writer has to know to go on.
@@ -50,12 +58,14 @@ pub struct State {
     pub good_to: u64,
     /// Every link that is not yet at its end; of an intent, in the order of its frames in the file.
     pub marks: Vec<Mark>,
+    /// Behind `offset` stand bytes of a batch that was given up: the segment has to be left, and cut there.
+    pub overhang: bool,
 }
 
 impl State {
     /// How far a link has come; a new one has not begun.
     pub fn mark(&self, id: u64) -> Mark {
-        self.marks.iter().copied().find(|mark| mark.id == id).unwrap_or(Mark { id, through: 0, staged: 0 })
+        self.marks.iter().copied().find(|mark| mark.id == id).unwrap_or(Mark { id, ..Mark::default() })
     }
 }
 
@@ -102,6 +112,10 @@ impl CommitRecord {
     /// What the last writer left.
     pub fn read(&self) -> Found {
         let intent = self.0.words()[INTENT_AT].load(Acquire);
+        if intent != 0 && self.slot(intent)[FLAGS].load(Relaxed) & SETTLED != 0 {
+            // It may have been killed before it published this word too.
+            self.commit();
+        }
         let commit = self.0.words()[COMMIT_AT].load(Acquire);
         match (commit, intent == commit) {
             (0, _) => Found::Nothing,
@@ -112,13 +126,23 @@ impl CommitRecord {
 
     /// Publishes what is about to be done, on top of what was committed last; replaces an intent not yet committed.
     pub fn intend(&self, next: &State) {
+        self.publish(next, 0);
+    }
+
+    /// Publishes `state` as committed, in one step: an intent not yet committed is given up for it.
+    pub fn settle(&self, state: &State) {
+        self.publish(state, SETTLED);
+        self.commit();
+    }
+
+    fn publish(&self, state: &State, flags: u64) {
         let intent = self.0.words()[INTENT_AT].load(Relaxed);
         let commit = self.0.words()[COMMIT_AT].load(Relaxed);
         // A published word is a running number times SLOTS plus the slot, and never 0.
         let number = (intent / SLOTS + 1) * SLOTS;
         let in_use = [intent % SLOTS, commit % SLOTS];
         let free = (0..SLOTS).find(|slot| !in_use.contains(slot)).unwrap_or(0);
-        self.store(number + free, next);
+        self.store(number + free, state, flags);
         self.0.words()[INTENT_AT].store(number + free, Release);
     }
 
@@ -168,16 +192,17 @@ impl CommitRecord {
         &self.0.words()[base..base + SLOT]
     }
 
-    fn store(&self, word: u64, state: &State) {
+    fn store(&self, word: u64, state: &State, flags: u64) {
         let slot = self.slot(word);
         let Identity { sequence, start, device, inode } = state.segment;
+        let flags = flags | if state.overhang { OVERHANG } else { 0 };
         let count = state.marks.len() as u64;
-        let head = [sequence, start.cast_unsigned(), device, inode, state.offset, count, state.good_to];
+        let head = [sequence, start.cast_unsigned(), device, inode, state.offset, count, state.good_to, flags];
         for (word, value) in slot.iter().zip(head) {
             word.store(value, Relaxed);
         }
         for (words, mark) in slot[MARKS_AT..].chunks_exact(MARK).zip(&state.marks) {
-            for (word, value) in words.iter().zip([mark.id, mark.through, mark.staged]) {
+            for (word, value) in words.iter().zip([mark.id, mark.through, mark.staged, mark.refused_from]) {
                 word.store(value, Relaxed);
             }
         }
@@ -188,9 +213,12 @@ impl CommitRecord {
         let word = |at: usize| slot[at].load(Relaxed);
         let segment = Identity { sequence: word(0), start: word(1).cast_signed(), device: word(2), inode: word(3) };
         let count = usize::try_from(word(5)).unwrap_or(0).min(MAX_LINKS);
-        let mark = |at: usize| Mark { id: word(at), through: word(at + 1), staged: word(at + 2) };
+        let mark = |at: usize| {
+            let [id, through, staged, refused_from] = [at, at + 1, at + 2, at + 3].map(word);
+            Mark { id, through, staged, refused_from }
+        };
         let marks = (0..count).map(|index| mark(MARKS_AT + MARK * index)).collect();
-        State { segment, offset: word(4), good_to: word(6), marks }
+        State { segment, offset: word(4), good_to: word(6), marks, overhang: word(FLAGS) & OVERHANG != 0 }
     }
 }
 
@@ -201,8 +229,9 @@ mod tests {
 
     fn state(offset: u64) -> State {
         let segment = Identity { sequence: 3, start: -5, device: 1, inode: 2 };
-        let marks = (0..offset % 7).map(|id| Mark { id, through: offset * 10, staged: offset }).collect();
-        State { segment, offset, good_to: offset / 2, marks }
+        let mark = |id| Mark { id, through: offset * 10, staged: offset, refused_from: offset + id };
+        let marks = (0..offset % 7).map(mark).collect();
+        State { segment, offset, good_to: offset / 2, marks, overhang: offset.is_multiple_of(2) }
     }
 
     #[test]
@@ -233,6 +262,25 @@ mod tests {
             if offset % 3 == 0 {
                 writer.commit();
             }
+        }
+    }
+
+    #[test]
+    fn settling_is_one_step_that_gives_up_an_intent() {
+        let memory = CommitRecord::memory().unwrap();
+        let writer = CommitRecord::map(memory.as_fd()).unwrap();
+        writer.intend(&state(1));
+        writer.commit();
+        for offset in 2..20 {
+            writer.intend(&state(100));
+            // Killed between the two stores of `settle`, and then a successor that is killed in its first batch.
+            writer.publish(&state(offset), SETTLED);
+            let successor = CommitRecord::map(memory.as_fd()).unwrap();
+            assert_eq!(successor.read(), Found::Settled(state(offset)));
+            successor.intend(&state(200));
+            assert_eq!(successor.read(), Found::Pending { base: state(offset), next: state(200) });
+            successor.settle(&state(offset + 1));
+            assert_eq!(successor.read(), Found::Settled(state(offset + 1)));
         }
     }
 

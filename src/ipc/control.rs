@@ -22,6 +22,8 @@ pub enum ToWriter {
     Retire,
     /// Say again what is wrong with the store's place.
     Remind,
+    /// A stop has begun: what there is no room for is refused, so that nobody waits for it.
+    Stop,
     /// No more links will come: when all are at their end, sync, note the clean end, leave.
     Finish,
 }
@@ -89,6 +91,7 @@ impl Message for ToWriter {
             Self::Retire => (vec![2], vec![]),
             Self::Finish => (vec![3], vec![]),
             Self::Remind => (vec![4], vec![]),
+            Self::Stop => (vec![5], vec![]),
         }
     }
 
@@ -116,6 +119,7 @@ impl Message for ToWriter {
             (2, []) => Some(Self::Retire),
             (3, []) => Some(Self::Finish),
             (4, []) => Some(Self::Remind),
+            (5, []) => Some(Self::Stop),
             _ => None,
         }
     }

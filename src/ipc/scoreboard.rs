@@ -35,7 +35,7 @@ pub enum Count {
     TimedOut,
     /// Times that accepting was paused for want of descriptors or by `limits.max-connections`.
     AcceptPauses,
-    /// Batches committed.
+    /// Batches committed, stored or refused.
     Batches,
     /// Syncs done.
     Syncs,
@@ -47,6 +47,10 @@ pub enum Count {
     TornFrames,
     /// Torn records set aside at start.
     TornRecords,
+    /// Messages refused for want of room (writer); connections closed for that (worker).
+    Refused,
+    /// 1 while the store takes nothing for want of room.
+    Full,
     /// Records saved from segments that failed.
     Rescued,
     /// Acknowledged bytes that could not be read back from them.

@@ -1,47 +1,73 @@
-//! Station 6/7, ack: the writer tells a worker which of its frames are safe.
+//! Station 6/7, ack: the writer tells a worker which of its frames are safe, and which will never be.
 //!
-//! An ack is cumulative ("all frames up to n"), so that it may be repeated, and a later one makes an earlier one
-//! superfluous: one that does not fit into the ack pipe waits and is overtaken, never queued.
+//! An ack is cumulative ("all frames up to n"), so that it may be repeated. One that says "safe" is made superfluous by a
+//! later one: if it does not fit into the ack pipe it waits and is overtaken, never queued. One that says "refused" comes
+//! together with the last "safe" before it, and nothing overtakes the two.
 
-/// Bytes of an ack, far below `PIPE_BUF`: written whole or not at all (pipe(7)).
+/// Bytes of an ack, far below `PIPE_BUF`, as are two: written whole or not at all (pipe(7)).
 pub const ACK: usize = 16;
 
 /// First word of an ack that says "safe".
 const SAFE: u64 = u64::from_le_bytes(*b"safe thr");
+/// First word of an ack that says "refused".
+const REFUSED: u64 = u64::from_le_bytes(*b"refused ");
 
-/// The bytes of "all frames up to `through` are safe".
-pub fn encode(through: u64) -> [u8; ACK] {
-    let mut out = [0; ACK];
-    out[..8].copy_from_slice(&SAFE.to_le_bytes());
-    out[8..].copy_from_slice(&through.to_le_bytes());
-    out
+/// What the writer says of a worker's frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// All frames up to this one that were not refused are safe.
+    Safe(u64),
+    /// No frame up to this one, and after the last safe one, was stored or will be.
+    Refused(u64),
 }
 
-/// The highest frame that whole acks in `bytes` call safe; `None` if there is no whole ack, or one is malformed.
-pub fn decode(bytes: &[u8]) -> Option<u64> {
-    let (acks, _) = bytes.as_chunks::<ACK>();
-    let one = |ack: &[u8; ACK]| -> Option<u64> {
-        let (tag, through) = ack.split_first_chunk::<8>()?;
-        (u64::from_le_bytes(*tag) == SAFE).then_some(u64::from_le_bytes(through.try_into().ok()?))
-    };
-    acks.iter().map(one).try_fold(None, |highest: Option<u64>, ack| Some(Some(highest.unwrap_or(0).max(ack?))))?
+impl Ack {
+    /// The ack's bytes.
+    pub fn encode(self) -> [u8; ACK] {
+        let (tag, through) = match self {
+            Self::Safe(through) => (SAFE, through),
+            Self::Refused(through) => (REFUSED, through),
+        };
+        let mut out = [0; ACK];
+        out[..8].copy_from_slice(&tag.to_le_bytes());
+        out[8..].copy_from_slice(&through.to_le_bytes());
+        out
+    }
+
+    fn of(bytes: &[u8; ACK]) -> Option<Self> {
+        let (tag, through) = bytes.split_first_chunk::<8>()?;
+        let through = u64::from_le_bytes(through.try_into().ok()?);
+        match u64::from_le_bytes(*tag) {
+            SAFE => Some(Self::Safe(through)),
+            REFUSED => Some(Self::Refused(through)),
+            _ => None,
+        }
+    }
+}
+
+/// The whole acks in `bytes`, in their order, up to one that is malformed.
+pub fn decode(bytes: &[u8]) -> impl Iterator<Item = Ack> {
+    bytes.as_chunks::<ACK>().0.iter().map_while(Ack::of)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Ack::*;
     use super::*;
 
     #[test]
-    fn the_highest_ack_counts() {
-        let bytes = [encode(3), encode(7), encode(5)].concat();
-        assert_eq!(decode(&bytes), Some(7));
-        assert_eq!(decode(&encode(0)), Some(0));
+    fn acks_come_in_their_order() {
+        let all = [Safe(3), Refused(7), Safe(9), Safe(0)];
+        let bytes = all.map(Ack::encode).concat();
+        assert_eq!(decode(&bytes).collect::<Vec<_>>(), all);
+        assert_eq!(decode(&bytes[..ACK * 2 - 1]).collect::<Vec<_>>(), [Safe(3)]);
     }
 
     #[test]
     fn nothing_is_made_of_garbage() {
-        assert_eq!(decode(&[]), None);
-        assert_eq!(decode(&[0; ACK]), None);
-        assert_eq!(decode(&encode(3)[..15]), None);
+        assert_eq!(decode(&[]).count(), 0);
+        assert_eq!(decode(&[0; ACK]).count(), 0);
+        let bytes = [Safe(3).encode(), [7; ACK], Safe(9).encode()].concat();
+        assert_eq!(decode(&bytes).collect::<Vec<_>>(), [Safe(3)]);
     }
 }

@@ -8,7 +8,7 @@
 //! │ secret │ sequence │ length │ records │ kind │ offset │ body: `length` bytes
 //! ```
 //! All numbers are little-endian. `secret` is the pipe's own and unknown to clients, so that no stored message can
-//! look like a header. `sequence` counts a pipe's frames from 1.
+//! look like a header. `sequence` counts a pipe's frames from 1. `kind` holds the kind and, above it, the two flags.
 
 use std::cmp::Ordering;
 
@@ -26,6 +26,10 @@ pub enum Kind {
     LastFragment,
 }
 
+/// Bits above the kind.
+const FRESH: u32 = 1 << 8;
+const PROMISED: u32 = 1 << 9;
+
 /// A frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -39,6 +43,11 @@ pub struct Header {
     pub kind: Kind,
     /// Of a fragment: where in the record it belongs. Otherwise 0.
     pub offset: u32,
+    /// The first that the worker has made since it learned of a refusal: none of its messages follows one that was
+    /// refused.
+    pub fresh: bool,
+    /// Its messages are echoed without an ack (`received`): it must never be refused.
+    pub promised: bool,
 }
 
 /// Why bytes are not the frame that has to come next. The pipe is then of no more use.
@@ -77,7 +86,8 @@ impl Header {
             Kind::Fragment => 1,
             Kind::LastFragment => 2,
         };
-        out[24..28].copy_from_slice(&kind.to_le_bytes());
+        let flags = if self.fresh { FRESH } else { 0 } | if self.promised { PROMISED } else { 0 };
+        out[24..28].copy_from_slice(&(kind | flags).to_le_bytes());
         out[28..].copy_from_slice(&self.offset.to_le_bytes());
         out
     }
@@ -96,7 +106,8 @@ impl Header {
             return Err(Broken::Sequence);
         }
         let (length, records, offset) = (word(16), word(20), word(28));
-        let kind = match (word(24), records, offset) {
+        let [fresh, promised] = [FRESH, PROMISED].map(|flag| word(24) & flag != 0);
+        let kind = match (word(24) & !(FRESH | PROMISED), records, offset) {
             (0, 1.., 0) => Kind::Records,
             (1, 0, _) => Kind::Fragment,
             (2, 1, _) => Kind::LastFragment,
@@ -105,7 +116,7 @@ impl Header {
         if length == 0 || HEADER + length as usize > limit {
             return Err(Broken::Length);
         }
-        Ok(Some(Self { sequence, length, records, kind, offset }))
+        Ok(Some(Self { sequence, length, records, kind, offset, fresh, promised }))
     }
 
     /// Bytes of the whole frame.
@@ -149,7 +160,7 @@ mod tests {
     const SECRET: u64 = 0x1122_3344_5566_7788;
 
     fn header(sequence: u64, length: u32) -> Header {
-        Header { sequence, length, records: 1, kind: Kind::Records, offset: 0 }
+        Header { sequence, length, records: 1, kind: Kind::Records, offset: 0, fresh: false, promised: false }
     }
 
     #[test]
@@ -157,10 +168,12 @@ mod tests {
         for kind in [Kind::Records, Kind::Fragment, Kind::LastFragment] {
             let records = u32::from(kind != Kind::Fragment);
             let offset = if kind == Kind::Records { 0 } else { 77 };
-            let header = Header { sequence: 9, length: 100, records, kind, offset };
-            let bytes = header.encode(SECRET);
-            assert_eq!(Header::decode(&bytes, SECRET, 9, 4096), Ok(Some(header)));
-            assert_eq!(Header::decode(&bytes[..31], SECRET, 9, 4096), Ok(None));
+            for (fresh, promised) in [(false, false), (true, false), (false, true), (true, true)] {
+                let header = Header { sequence: 9, length: 100, records, kind, offset, fresh, promised };
+                let bytes = header.encode(SECRET);
+                assert_eq!(Header::decode(&bytes, SECRET, 9, 4096), Ok(Some(header)));
+                assert_eq!(Header::decode(&bytes[..31], SECRET, 9, 4096), Ok(None));
+            }
         }
     }
 
@@ -173,6 +186,9 @@ mod tests {
         assert_eq!(Header::decode(&header(9, 0).encode(SECRET), SECRET, 9, 4096), Err(Broken::Length));
         let mut forged = bytes;
         forged[24] = 7;
+        assert_eq!(Header::decode(&forged, SECRET, 9, 4096), Err(Broken::Kind));
+        let mut forged = bytes;
+        forged[25] = 4;
         assert_eq!(Header::decode(&forged, SECRET, 9, 4096), Err(Broken::Kind));
     }
 

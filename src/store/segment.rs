@@ -2,6 +2,7 @@
 //!
 //! Promise: every deed here may be repeated, and a kill between any two leaves a directory that the next start, or the
 //! next writer, goes on from. `current` is never absent once it was there.
+use super::clock;
 use super::names::{CURRENT, SegmentName};
 use crate::sys::file::{self, Access};
 use crate::sys::{BorrowedFd, OwnedFd};
@@ -141,12 +142,26 @@ impl Segment {
         match file::rename_at(directory, CURRENT_NEW, CURRENT) {
             // Repeated after a swap that took place.
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.is_current(directory)? => {}
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                save_current(directory)?;
+                file::rename_at(directory, CURRENT_NEW, CURRENT)?;
+            }
             result => result?,
         }
         // The swap has happened: a second name that stays is unlinked by the next one.
         let _ = file::unlink_at(directory, CURRENT_NEW);
         Ok(())
     }
+}
+
+/// Gives what is called `current`, whatever it is, another name, under which it is kept; returns that.
+pub fn save_current(directory: BorrowedFd<'_>) -> io::Result<String> {
+    let now = clock::now_seconds();
+    let names = (0..).map(|more| format!("{CURRENT}.saved-{}", now + more));
+    let mut free = names.filter(|name| file::stat_at(directory, name).is_err());
+    let aside = free.next().unwrap_or_default();
+    file::rename_at(directory, CURRENT, &aside)?;
+    Ok(aside)
 }
 
 fn is(stat: &FileStat, identity: Identity) -> bool {

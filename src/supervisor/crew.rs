@@ -1,6 +1,8 @@
 //! The children: how each role is forked with exactly what the wiring table gives it.
 use super::Supervisor;
+use super::restart::{self, Deaths};
 use crate::config::Config;
+use crate::exit::{self, Fatal};
 use crate::ipc::control::{Channel, ToSupervisor, ToWorker, ToWriter};
 use crate::ipc::link::{self, Link, MAX_LINKS, PrivatePipe, WorkerEnds};
 use crate::ipc::scoreboard::{Admission, Scoreboard};
@@ -9,7 +11,7 @@ use crate::ipc::wiring::{self, Descriptor, Held, Role};
 use crate::store::record;
 use crate::sys::process::{self, Child, Pid, fork_role};
 use crate::sys::socket::Listener;
-use crate::sys::{AsFd, AsRawFd, OwnedFd, fdpass, title};
+use crate::sys::{AsFd, AsRawFd, OwnedFd, crash, fdpass, title};
 use nix::sys::signal::Signal;
 use std::fs::File;
 use std::io;
@@ -100,8 +102,53 @@ impl Supervisor {
         held
     }
 
+    /// Forks who is missing and due: the writer first, workers once it serves.
+    pub(super) fn fork_missing(&mut self, now: Instant) {
+        let again = now + restart::after_failed_fork(self.failed_forks);
+        let mut tried = None;
+        if self.writer.is_none() && self.writer_due.is_some_and(|due| now >= due) {
+            let forked = self.fork_writer();
+            self.writer_due = forked.is_err().then_some(again);
+            tried = Some(forked.map_err(|error| format!("cannot start the writer: {error}")));
+        }
+        if self.stop.is_none() && self.writer.as_ref().is_some_and(|writer| writer.ready || self.was_ready) {
+            self.slots.resize(self.wanted_workers, (Deaths::default(), None));
+            for index in 0..self.slots.len() {
+                let (number, due) = (index + 1, self.slots[index].1);
+                if due.is_some_and(|due| now < due) || self.current_workers().any(|worker| worker.number == number) {
+                    continue;
+                }
+                let forked = self.fork_worker(number);
+                self.slots[index].1 = forked.is_err().then_some(again);
+                let forked = forked.map_err(|error| format!("cannot start worker {number}: {error}"));
+                tried = tried.filter(Result::is_err).or(Some(forked));
+            }
+        }
+        tried.into_iter().for_each(|tried| self.note_forks(tried));
+    }
+
+    /// Tells once that forks fail, and once that they succeed again. A start gives up.
+    fn note_forks(&mut self, tried: Result<(), String>) {
+        match tried {
+            Ok(()) if self.failed_forks > 0 => {
+                self.failed_forks = 0;
+                crate::notice!("processes can be started again");
+            }
+            Ok(()) => {}
+            Err(reason) => {
+                self.failed_forks += 1;
+                let reason = format!("{reason}; raise TasksMax= or the process limit (ulimit -u)");
+                if !self.was_ready && self.failed_forks >= super::START_ATTEMPTS {
+                    self.last_words = Some(Fatal::new(exit::FAILED, reason));
+                } else if self.failed_forks == 1 {
+                    crate::error!("{reason}; it is tried again, every second at last");
+                }
+            }
+        }
+    }
+
     /// Forks the writer. The old one must have been reaped: two would write to one file.
-    pub(super) fn fork_writer(&mut self) -> io::Result<()> {
+    fn fork_writer(&mut self) -> io::Result<()> {
         debug_assert!(self.writer.is_none());
         let prepared = Prepared::new()?;
         let mut inventory = self.inventory();
@@ -153,7 +200,7 @@ impl Supervisor {
     }
 
     /// Forks worker `number` of the current generation, with a link of its own that the writer is told of first.
-    pub(super) fn fork_worker(&mut self, number: usize) -> io::Result<()> {
+    fn fork_worker(&mut self, number: usize) -> io::Result<()> {
         let seat = self.free_seat().ok_or_else(|| io::Error::other("too many workers are still leaving"))?;
         let prepared = Prepared::new()?;
         self.last_id += 1;
@@ -229,4 +276,5 @@ fn enter(child: &Child, role: &str, log_role: &str) {
     process::forget_service_environment(child);
     title::set(&format!("echostored: {role}"));
     crate::log::set_role(log_role);
+    crash::point(log_role);
 }

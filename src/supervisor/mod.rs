@@ -112,6 +112,8 @@ struct Supervisor {
     writer_deaths: Deaths,
     /// When a missing writer is forked.
     writer_due: Option<Instant>,
+    /// Rounds of forks in a row in which one failed.
+    failed_forks: u32,
     workers: Vec<crew::Worker>,
     /// By number: deaths, and when a missing worker is forked.
     slots: Vec<(Deaths, Option<Instant>)>,
@@ -155,6 +157,7 @@ impl Supervisor {
             writer: None,
             writer_deaths: Deaths::default(),
             writer_due: Some(Instant::now()),
+            failed_forks: 0,
             workers: Vec::new(),
             slots: Vec::new(),
             wanted_workers: worker_count(&config),
@@ -277,37 +280,6 @@ impl Supervisor {
         self.notify.ready(&line);
     }
 
-    /// Forks who is missing and due: the writer first, workers once it serves.
-    fn fork_missing(&mut self, now: Instant) {
-        if self.writer.is_none() && self.writer_due.is_some_and(|due| now >= due) {
-            self.writer_due = None;
-            if let Err(error) = self.fork_writer() {
-                self.fork_failed("the writer", &error);
-                self.writer_due = Some(restart::replace_at(&mut self.writer_deaths, false, Duration::ZERO, now));
-            }
-        }
-        if self.stop.is_some() || self.writer.as_ref().is_none_or(|writer| !writer.ready && !self.was_ready) {
-            return;
-        }
-        self.slots.resize(self.wanted_workers, (Deaths::default(), None));
-        for index in 0..self.slots.len() {
-            let (number, due) = (index + 1, self.slots[index].1);
-            if due.is_some_and(|due| now < due) || self.current_workers().any(|worker| worker.number == number) {
-                continue;
-            }
-            self.slots[index].1 = None;
-            if let Err(error) = self.fork_worker(number) {
-                self.fork_failed(&format!("worker {number}"), &error);
-                let due = restart::replace_at(&mut self.slots[index].0, false, Duration::ZERO, now);
-                self.slots[index].1 = Some(due.max(now + Duration::from_millis(100)));
-            }
-        }
-    }
-
-    fn fork_failed(&self, role: &str, error: &io::Error) {
-        crate::error!("cannot start {role}: {error}; trying again; raise TasksMax= or the process limit if this lasts");
-    }
-
     fn take_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.next() {
             match signal {
@@ -332,6 +304,7 @@ impl Supervisor {
             connections: self.ground.admission.total(),
             rate,
             homeless: self.complaint.stands(Instant::now()),
+            full: self.writer.as_ref().is_some_and(|writer| writer.scoreboard.get(Count::Full) > 0),
             degraded: serving < self.wanted_workers || self.writer.as_ref().is_none_or(|writer| !writer.ready),
         }
     }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// The longest delay: it keeps trying.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// The longest time until a fork that failed is tried again: trying costs little, and nobody else is harmed by it.
+const LONGEST_FORK_DELAY: Duration = Duration::from_secs(1);
 /// A role that lived this long has made progress by living.
 const LONG_LIFE: Duration = Duration::from_secs(10);
 
@@ -40,6 +42,11 @@ pub fn replace_at(deaths: &mut Deaths, progress: bool, lived: Duration, now: Ins
     now + deaths.next_delay(progress, lived)
 }
 
+/// How long after a failed fork, with `before` of them in a row before it, the next one is tried.
+pub fn after_failed_fork(before: u32) -> Duration {
+    LONGEST_FORK_DELAY.min(FIRST_DELAY.saturating_mul(1u32.checked_shl(before).unwrap_or(u32::MAX)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,5 +70,10 @@ mod tests {
         assert_eq!(delays(&[(false, 0); 11]), [0, 100, 200, 400, 800, 1600, 3200, 6400, 10000, 10000, 10000]);
         assert_eq!(*delays(&[(false, 0); 100]).last().unwrap(), 10000);
         assert_eq!(delays(&[(false, 0), (false, 0), (true, 0), (false, 0), (false, 0)]), [0, 100, 0, 0, 100]);
+    }
+    #[test]
+    fn failed_forks_wait_up_to_a_second() {
+        let delays = [0, 1, 2, 3, 4, 31, 32, u32::MAX].map(|before| after_failed_fork(before).as_millis());
+        assert_eq!(delays, [100, 200, 400, 800, 1000, 1000, 1000, 1000]);
     }
 }

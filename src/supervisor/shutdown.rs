@@ -1,5 +1,5 @@
 //! Stopping, in order: workers stop accepting, wait for their last acks, echo, close, leave; the writer stores what is
-//! left, syncs and leaves last. A second signal, and `server.shutdown-timeout`, cut the first half short.
+//! left, syncs and leaves last. For what the disk has no room nobody waits: it is refused. A second signal, and `server.shutdown-timeout`, cut the first half short.
 use super::Supervisor;
 use crate::exit;
 use crate::ipc::control::{ToWorker, ToWriter};
@@ -38,6 +38,9 @@ pub struct Stop {
     hurry: bool,
     /// The start failed: whatever ends is not replaced.
     given_up: bool,
+    /// The writer knows of the stop.
+    warned: bool,
+    /// The writer knows that all workers are gone.
     told: bool,
     writer_deaths: u32,
     writer_code: Option<u8>,
@@ -54,6 +57,7 @@ impl Stop {
             deadline,
             hurry: false,
             given_up: false,
+            warned: false,
             told: false,
             writer_deaths: 0,
             writer_code: None,
@@ -63,7 +67,7 @@ impl Stop {
 
     /// Notes the writer's end: true if it need not be replaced.
     pub fn writer_ended(&mut self, ending: Ending) -> bool {
-        self.told = false;
+        self.tell_again();
         match ending {
             _ if self.given_up => self.writer_code = Some(exit::OK),
             Ending::Exit(exit::OK) if self.stage == Stage::Finishing => self.writer_code = Some(exit::OK),
@@ -78,9 +82,9 @@ impl Stop {
         self.writer_code.is_some()
     }
 
-    /// The next writer is to be told to finish.
+    /// The next writer is to be told of the stop, and to finish.
     pub fn tell_again(&mut self) {
-        self.told = false;
+        (self.warned, self.told) = (false, false);
     }
 
     /// When there is something to do without any event.
@@ -132,6 +136,10 @@ impl Supervisor {
     /// The next step of a stop under way; the exit code when it is done.
     pub(super) fn advance_stop(&mut self, now: Instant) -> Option<u8> {
         let stop = self.stop.as_mut()?;
+        if let Some(writer) = self.writer.as_mut().filter(|_| !stop.warned) {
+            stop.warned = true;
+            writer.channel.send(ToWriter::Stop);
+        }
         if self.workers.is_empty() && stop.stage != Stage::Finishing {
             stop.stage = Stage::Finishing;
             stop.deadline = now + if stop.hurry { WRITER_HURRY } else { WRITER_GRACE };

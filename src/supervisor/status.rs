@@ -13,19 +13,24 @@ pub struct Figures {
     pub rate: u64,
     /// The store's directory is gone and cannot be made again.
     pub homeless: bool,
+    /// The store takes nothing for want of room.
+    pub full: bool,
     /// A role is missing and waits to be replaced.
     pub degraded: bool,
 }
 
 /// `4 workers · 812 connections · 96k msg/s`.
 pub fn line(figures: Figures) -> String {
-    let Figures { workers, leaving, connections, rate, homeless, degraded } = figures;
+    let Figures { workers, leaving, connections, rate, homeless, full, degraded } = figures;
     let plural = |count: u64, what: &str| if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") };
     let mut line = plural(workers as u64, "worker");
     if leaving > 0 {
         line += &format!(" (and {leaving} leaving)");
     }
     line += &format!(" · {} · {} msg/s", plural(connections, "connection"), short(rate));
+    if full {
+        line.insert_str(0, "disk full: ");
+    }
     match (homeless, degraded) {
         (true, _) => format!("no store, see the log: {line}"),
         (false, true) => format!("degraded: {line}"),
@@ -52,9 +57,11 @@ mod tests {
         let figures = Figures { workers: 4, connections: 812, rate: 96_400, ..Figures::default() };
         assert_eq!(line(figures), "4 workers · 812 connections · 96k msg/s");
         let figures =
-            Figures { workers: 1, leaving: 2, connections: 1, rate: 2_510_000, homeless: false, degraded: true };
+            Figures { workers: 1, leaving: 2, connections: 1, rate: 2_510_000, degraded: true, ..Figures::default() };
         assert_eq!(line(figures), "degraded: 1 worker (and 2 leaving) · 1 connection · 2.5M msg/s");
         assert!(line(Figures { homeless: true, ..figures }).starts_with("no store, see the log: 1 worker"));
+        let figures = Figures { workers: 2, full: true, ..Figures::default() };
+        assert_eq!(line(figures), "disk full: 2 workers · 0 connections · 0 msg/s");
         assert_eq!([0, 999, 1_000, 9_999, 10_000].map(short), ["0", "999", "1.0k", "9.9k", "10k"]);
     }
 }

@@ -150,7 +150,14 @@ impl Supervisor {
                 // Only the writer may say the rest.
                 Ok(Received::Message(_)) => {}
                 Ok(Received::Nothing) => return,
-                Ok(Received::End) | Err(_) => {
+                Ok(Received::End) => {
+                    let _ = self.poller.remove(worker.channel.as_fd());
+                    return;
+                }
+                Err(error) => {
+                    let (number, pid) = (worker.number, worker.pid);
+                    crate::error!("cannot understand worker {number} ({pid}): {error}; it is replaced");
+                    let _ = process::signal_child(pid, Signal::SIGKILL);
                     let _ = self.poller.remove(worker.channel.as_fd());
                     return;
                 }

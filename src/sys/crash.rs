@@ -2,6 +2,7 @@
 //!
 //! `ECHOSTORED_CRASH=NAME[@K]` dies by `SIGKILL` at the K-th passage of NAME (default 1); `ECHOSTORED_CRASH_ONCE=FILE`
 //! makes that happen once in a whole process tree: FILE is created just before dying, and while it exists no point kills.
+//! `ECHOSTORED_CRASH_WHILE=FILE` makes it happen in every process, again and again, as long as FILE exists.
 
 /// Whether crash points are compiled in.
 pub const COMPILED_IN: bool = cfg!(feature = "crash-points");
@@ -44,6 +45,7 @@ mod armed {
         name: String,
         passages_left: AtomicU64,
         once: Option<String>,
+        only_while: Option<String>,
     }
 
     fn plan() -> Option<&'static Plan> {
@@ -52,7 +54,8 @@ mod armed {
             let text = std::env::var("ECHOSTORED_CRASH").ok()?;
             let (name, count) = text.split_once('@').unwrap_or((&text, "1"));
             let passages_left = AtomicU64::new(count.parse().ok()?);
-            Some(Plan { name: name.to_owned(), passages_left, once: std::env::var("ECHOSTORED_CRASH_ONCE").ok() })
+            let (once, only_while) = (std::env::var("ECHOSTORED_CRASH_ONCE"), std::env::var("ECHOSTORED_CRASH_WHILE"));
+            Some(Plan { name: name.to_owned(), passages_left, once: once.ok(), only_while: only_while.ok() })
         })
         .as_ref()
     }
@@ -64,9 +67,10 @@ mod armed {
         if plan.passages_left.fetch_sub(1, Ordering::Relaxed) != 1 {
             return false;
         }
-        match &plan.once {
-            None => true,
-            Some(path) => std::fs::OpenOptions::new().write(true).create_new(true).open(path).is_ok(),
+        match (&plan.once, &plan.only_while) {
+            (None, None) => true,
+            (None, Some(path)) => std::path::Path::new(path).exists(),
+            (Some(path), _) => std::fs::OpenOptions::new().write(true).create_new(true).open(path).is_ok(),
         }
     }
 }

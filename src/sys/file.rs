@@ -1,7 +1,7 @@
 //! Files by descriptor: read, positioned vectored write, sync, link, lock.
 use super::{AsFd, AsRawFd, BorrowedFd, OwnedFd, retry};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, FallocateFlags, OFlag, fallocate, openat, renameat};
 use nix::libc;
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmod, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
@@ -53,6 +53,19 @@ pub fn write_all_at(file: &File, mut slices: &mut [IoSlice<'_>], mut offset: u64
         offset += written as u64;
     }
     Ok(())
+}
+
+/// Has the file system keep room for `length` bytes at `offset` (fallocate(2)); the file's length and bytes stay as they
+/// are. Not every file system can.
+pub fn reserve(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    let [offset, length] = [offset, length].map(i64::try_from);
+    let (Ok(offset), Ok(length)) = (offset, length) else { return Err(io::ErrorKind::FileTooLarge.into()) };
+    loop {
+        match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, offset, length) {
+            Err(Errno::EINTR) => {}
+            result => return Ok(result?),
+        }
+    }
 }
 
 /// Opens `name` below `directory`, never following a symlink, never blocking on a FIFO, never becoming a terminal.

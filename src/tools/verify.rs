@@ -2,7 +2,7 @@
 //!
 //! Checked: names; sequence numbers without gap or repeat from the lowest file to the highest; every record's grammar; every
 //! connection's message numbers without gap or repeat over all files; `current` a hard link to one of them. Each problem
-//! stands on one line, `FILE:LINE:BYTE: what` (the line from 1, the byte in the file from 0), the summary on the last.
+//! stands on one line, `FILE:LINE:BYTE: what` (the line from 1, the byte in the file from 0), bad bytes with their range; the summary on the last.
 //! Changes nothing. Memory: one entry for each connection.
 use std::io::{self, Write};
 use std::path::Path;

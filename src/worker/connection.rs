@@ -257,6 +257,16 @@ impl Connection {
         }
     }
 
+    /// What is decoded and not released was refused: echoes that are due still go out, nothing behind them ever does.
+    /// Whether this is news.
+    pub fn give_up(&mut self) -> bool {
+        let news = self.released < self.decoded;
+        self.decoded = self.released;
+        self.undecoded = false;
+        self.refuse();
+        news
+    }
+
     /// The daemon stops: whole messages that have arrived are still stored and echoed, then the close lingers.
     pub fn finish_up(&mut self) {
         self.stopping = true;

@@ -20,7 +20,7 @@ use crate::exit;
 use crate::ipc::control::{Channel, Received, ToSupervisor, ToWorker};
 use crate::ipc::scoreboard::{Admission, Count, Scoreboard};
 use crate::ipc::seat::WorkerSeat;
-use crate::protocol::ack;
+use crate::protocol::ack::{self, Ack};
 use crate::protocol::framing::Decoder;
 use crate::protocol::ids::ConnectionId;
 use crate::store::record::Source;
@@ -173,6 +173,7 @@ impl Worker {
             self.now = millis(self.started.elapsed());
             self.stamp = None;
             self.scoreboard.add(Count::Heartbeat, 1);
+            self.channel.flush();
             for event in &events {
                 if let Some(code) = self.dispatch(event)? {
                     return Ok(code);
@@ -255,9 +256,14 @@ impl Worker {
     fn take_acks(&mut self) -> io::Result<()> {
         self.scratch.clear();
         pipe::read_to(self.acks.as_fd(), &mut self.scratch, 1 << 16)?;
-        let Some(through) = ack::decode(&self.scratch) else { return Ok(()) };
-        let table = &mut self.table;
-        self.outbox.acknowledge(through, |(key, upto)| release(table, key, upto));
+        let (table, mut closed) = (&mut self.table, 0);
+        for ack in ack::decode(&self.scratch) {
+            match ack {
+                Ack::Safe(through) => self.outbox.acknowledge(through, |(key, upto)| release(table, key, upto)),
+                Ack::Refused(through) => self.outbox.refuse(through, |key| closed += u64::from(give_up(table, key))),
+            }
+        }
+        self.scoreboard.add(Count::Refused, closed);
         Ok(())
     }
 
@@ -345,6 +351,12 @@ fn release(table: &mut Table, key: Key, upto: u64) {
         connection.release(upto);
         table.enqueue(key);
     }
+}
+
+/// Messages of the connection were refused: whether it closes for that.
+fn give_up(table: &mut Table, key: Key) -> bool {
+    table.enqueue(key);
+    table.get(key).is_some_and(Connection::give_up)
 }
 
 fn millis(duration: Duration) -> u64 {

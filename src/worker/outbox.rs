@@ -1,7 +1,8 @@
 //! What a worker has made and the writer has not acknowledged: the frame being filled, the bytes that the pipe has no
 //! room for, and which connection waits for which frame.
 //!
-//! Promise: a message of a connection is released when its frame is safe, in the order of the frames, and never before.
+//! Promise: a message of a connection is released when its frame is safe, in the order of the frames, and never before;
+//! after a refusal none of the messages that were under way is, and the next frame made is marked fresh.
 //! At most one frame and one record more than the pipe takes are held here: a full outbox stops the reading of sockets.
 use crate::ipc::link::Terms;
 use crate::protocol::frame::{HEADER, Header, Kind};
@@ -40,6 +41,10 @@ pub struct Outbox<T> {
     /// Release as soon as the frame is in the pipe (`received`).
     eager: bool,
     last_sequence: u64,
+    /// All frames up to this one were given up at a refusal, if they were not safe before it.
+    refused_through: u64,
+    /// The next frame is the first after a refusal.
+    fresh: bool,
     /// The last frame that is in the pipe, wholly.
     in_pipe: u64,
     /// Buffers to use again.
@@ -64,6 +69,8 @@ impl<T: Copy + PartialEq> Outbox<T> {
             flights: VecDeque::new(),
             eager,
             last_sequence: 0,
+            refused_through: 0,
+            fresh: false,
             in_pipe: 0,
             spare: Vec::new(),
         }
@@ -84,9 +91,9 @@ impl<T: Copy + PartialEq> Outbox<T> {
         !self.unsent.is_empty()
     }
 
-    /// Whether everything made was acknowledged.
+    /// Whether everything made is in the pipe and was acknowledged or given up.
     pub fn is_empty(&self) -> bool {
-        self.flights.is_empty() && self.records == 0 && self.large.is_none()
+        self.flights.is_empty() && self.unsent.is_empty() && self.records == 0 && self.large.is_none()
     }
 
     /// Adds the record that `write` appends. `upto`: the bytes of `connection` that may be echoed once it is safe.
@@ -130,7 +137,8 @@ impl<T: Copy + PartialEq> Outbox<T> {
         self.last_sequence += 1;
         let sequence = self.last_sequence;
         let length = u32::try_from(frame.len() - HEADER).unwrap_or(u32::MAX);
-        let header = Header { sequence, length, records, kind, offset };
+        let fresh = std::mem::take(&mut self.fresh);
+        let header = Header { sequence, length, records, kind, offset, fresh, promised: self.eager };
         frame[..HEADER].copy_from_slice(&header.encode(self.terms.secret));
         self.unsent.push_back(frame);
         self.flights.push_back(Flight { sequence, releases });
@@ -199,6 +207,25 @@ impl<T: Copy + PartialEq> Outbox<T> {
             let flight = self.flights.pop_front();
             flight.into_iter().flat_map(|flight| flight.releases).for_each(&mut released);
         }
+    }
+
+    /// A frame up to `through` was refused. What was made after it may hold the next messages of the same connections,
+    /// so all that is under way is given up: `refused` is told of each connection with a message in it. What is sealed
+    /// still goes into the pipe, in its turn; the writer refuses it too, up to the next frame made, which is fresh.
+    ///
+    /// A refusal that was met already by giving up is no news.
+    pub fn refuse(&mut self, through: u64, refused: impl FnMut(T)) {
+        if through <= self.refused_through {
+            return;
+        }
+        self.refused_through = self.last_sequence;
+        self.fresh = true;
+        let large = self.large.take().map(|(_, _, release)| release);
+        let flights = self.flights.drain(..).flat_map(|flight| flight.releases);
+        let under_way = flights.chain(self.releases.drain(..)).chain(large);
+        under_way.map(|(connection, _)| connection).for_each(refused);
+        self.open.truncate(HEADER);
+        self.records = 0;
     }
 }
 
@@ -295,6 +322,76 @@ mod tests {
         assert_eq!(bytes.len() as u64, added * (HEADER as u64 + 10000));
     }
 
+    fn refused(outbox: &mut Outbox<char>, through: u64) -> Vec<char> {
+        let mut all = Vec::new();
+        outbox.refuse(through, |connection| all.push(connection));
+        all
+    }
+
+    fn sent(pipe: &OwnedFd) -> Vec<Header> {
+        let mut bytes = Vec::new();
+        pipe::read_to(pipe.as_fd(), &mut bytes, 1 << 20).unwrap();
+        let mut found: Vec<Header> = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            let sequence = u64::from_le_bytes(bytes[at + 8..at + 16].try_into().unwrap());
+            let header = Header::decode(&bytes[at..], 7, sequence, 1 << 16).unwrap().unwrap();
+            at += header.frame_len();
+            found.push(header);
+        }
+        found
+    }
+
+    #[test]
+    fn a_refusal_gives_up_all_that_is_under_way_and_the_next_frame_is_fresh() {
+        let (mut outbox, pipe) = outbox(4096, None);
+        for connection in ['a', 'b', 'c'] {
+            outbox.add(connection, 10, |out| out.extend(b"record\n"));
+            outbox.flush(|_| {}).unwrap();
+        }
+        // Still in the open frame.
+        outbox.add('d', 10, |out| out.extend(b"record\n"));
+        assert_eq!(released(&mut outbox, 1), [('a', 10)]);
+        assert_eq!(refused(&mut outbox, 2), ['b', 'c', 'd']);
+        assert!(outbox.is_empty());
+        // The writer refuses what was made before it was heard, and repeats itself.
+        assert_eq!(refused(&mut outbox, 3), []);
+        for _ in 0..2 {
+            outbox.add('e', 10, |out| out.extend(b"record\n"));
+            outbox.flush(|_| {}).unwrap();
+        }
+        let fresh: Vec<(u64, bool)> = sent(&pipe).iter().map(|header| (header.sequence, header.fresh)).collect();
+        assert_eq!(fresh, [(1, false), (2, false), (3, false), (4, true), (5, false)]);
+        assert_eq!(refused(&mut outbox, 3), []);
+        assert_eq!(released(&mut outbox, 4), [('e', 10)]);
+        // Full again.
+        assert_eq!(refused(&mut outbox, 5), ['e']);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_large_record_is_given_up_between_its_fragments() {
+        let (mut outbox, pipe) = outbox(1 << 16, None);
+        pipe::resize(pipe.as_fd(), 4096).unwrap();
+        outbox.add('a', 1, |out| out.extend([b'x'; 199_999].iter().chain(b"\n")));
+        outbox.flush(|_| {}).unwrap();
+        assert!(outbox.is_blocked());
+        assert_eq!(refused(&mut outbox, 1), ['a']);
+        assert!(!outbox.is_empty(), "the frame that is partly in the pipe still goes there");
+        assert!(!outbox.has_room());
+        let mut bytes = Vec::new();
+        while !outbox.is_empty() {
+            pipe::read_to(pipe.as_fd(), &mut bytes, 1 << 20).unwrap();
+            outbox.flush(|_| {}).unwrap();
+        }
+        pipe::read_to(pipe.as_fd(), &mut bytes, 1 << 20).unwrap();
+        assert_eq!(bytes.len(), 1 << 16, "one whole frame and nothing behind it");
+        outbox.add('b', 1, |out| out.extend(b"small\n"));
+        outbox.flush(|_| {}).unwrap();
+        let next = sent(&pipe);
+        assert_eq!((next[0].kind, next[0].sequence, next[0].fresh), (Kind::Records, 2, true));
+    }
+
     #[test]
     fn received_releases_what_is_in_the_pipe() {
         let (read, write) = pipe::pipe().unwrap();
@@ -306,6 +403,6 @@ mod tests {
         assert_eq!(all, [('a', 9)]);
         assert!(!outbox.is_empty(), "the ack still tells when the worker may leave");
         assert_eq!(released(&mut outbox, 1), []);
-        drop(read);
+        assert!(sent(&read)[0].promised, "the writer is told that it must not be refused");
     }
 }

@@ -77,6 +77,10 @@ impl Worker {
         let echoed = connection.echo()?;
         self.progress = echoed > 0;
         self.scoreboard.add(Count::Echoed, echoed as u64);
+        if connection.phase() == Phase::Lingering {
+            // What the client still sends is discarded in turns of their own, never decoded.
+            return Ok(());
+        }
         let mut taken = 0;
         loop {
             if connection.wants_decoding() {

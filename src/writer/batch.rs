@@ -65,7 +65,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn frame(length: u32) -> Header {
-        Header { sequence: 1, length, records: 1, kind: Kind::Records, offset: 0 }
+        Header { sequence: 1, length, records: 1, kind: Kind::Records, offset: 0, fresh: false, promised: false }
     }
 
     fn of(kind: Kind, offset: u32, length: u32) -> Header {

@@ -6,6 +6,7 @@ use super::batch::{self, Decision};
 use super::plan::{self, Farewell, Remedy, Step};
 use super::rescue::Closing;
 use super::rotation::Begun;
+use super::uplink::Uplink;
 use crate::ipc::commit::{Mark, State};
 use crate::ipc::control::ToSupervisor;
 use crate::ipc::scoreboard::Count;
@@ -44,9 +45,12 @@ impl Writer {
     /// Decides what to store next and does it. False: there is nothing (more) to do now.
     pub(super) fn store_some(&mut self, now: Instant) -> io::Result<bool> {
         if self.must_move() {
-            return Ok(self.move_on(now));
+            return Ok(self.move_on(now) || self.refuse_for_room()?);
         }
         if self.pending.is_none() {
+            if self.refuse_late()? {
+                return Ok(true);
+            }
             let count = self.uplinks.len();
             let order: Vec<usize> = (0..count).map(|step| (self.turn + step) % count).collect();
             self.turn = self.turn.wrapping_add(1);
@@ -63,16 +67,21 @@ impl Writer {
                 Decision::Store(counts) => self.prepare(order.into_iter().zip(counts).collect()),
             }
         }
+        let before = self.offset;
         match self.attempt() {
             Ok(()) => {
                 self.failures = 0;
-                if self.stalled.take().is_some() {
-                    notice!("storing again in {}", self.live.name.build());
+                if self.offset > before {
+                    self.found_room();
                 }
                 Ok(true)
             }
             Err(Fault::Wait(error)) => {
                 self.scoreboard.add(Count::Faults, 1);
+                self.note(&error, now);
+                if self.refuse_for_room()? {
+                    return Ok(true);
+                }
                 if self.stalled.is_none() {
                     let (name, offset, remedy) = (self.live.name.build(), self.offset, remedy(&error));
                     error!("cannot write to {name} at byte {offset}: {error}; nothing is echoed until it can{remedy}");
@@ -119,7 +128,10 @@ impl Writer {
     fn attempt(&mut self) -> Result<(), Fault> {
         let Some(mut pending) = self.pending.take() else { return Ok(()) };
         loop {
-            if let Err(fault) = self.carry_out(&pending) {
+            let (begin, step) = (Instant::now(), pending.step);
+            let done = self.carry_out(&pending);
+            self.slowness.took(step, &self.live.name, begin.elapsed());
+            if let Err(fault) = done {
                 self.pending = Some(pending);
                 return Err(fault);
             }
@@ -137,6 +149,7 @@ impl Writer {
                 crash::point("after-intent");
             }
             Step::Write => {
+                self.ask_for_room(pending.next.offset - self.offset).map_err(Fault::Wait)?;
                 self.uncommitted = true;
                 self.write(&pending.parts)?;
                 self.dirty = true;
@@ -150,8 +163,9 @@ impl Writer {
             Step::Commit => {
                 self.record.commit();
                 self.uncommitted = false;
-                crash::point("after-commit");
+                // Here and not later: it is the progress that a supervisor asks for when this writer has died.
                 self.scoreboard.add(Count::Batches, 1);
+                crash::point("after-commit");
                 self.scoreboard.add(Count::Bytes, pending.next.offset - self.offset);
                 self.offset = pending.next.offset;
             }
@@ -182,8 +196,7 @@ impl Writer {
     fn consume(&mut self, parts: &[(usize, usize)]) -> io::Result<()> {
         for &(index, count) in parts.iter().filter(|(_, count)| *count > 0) {
             let uplink = &mut self.uplinks[index];
-            let records: u64 = uplink.headers().take(count).map(|header| u64::from(header.records)).sum();
-            self.scoreboard.add(Count::Messages, records);
+            self.scoreboard.add(Count::Messages, uplink.records(count));
             uplink.consume(count, &self.null)?;
         }
         Ok(())
@@ -191,12 +204,18 @@ impl Writer {
 
     /// The committed state, as it is between two batches.
     fn state(&self) -> State {
-        let marks: Vec<Mark> = self.uplinks.iter().map(super::uplink::Uplink::mark).collect();
-        State { segment: self.live.identity, offset: self.offset, good_to: self.good_to, marks }
+        self.state_with(self.uplinks.iter().map(Uplink::mark).collect())
+    }
+
+    /// The committed state with these marks instead.
+    pub(super) fn state_with(&self, marks: Vec<Mark>) -> State {
+        let (segment, offset, good_to) = (self.live.identity, self.offset, self.good_to);
+        State { segment, offset, good_to, marks, overhang: self.room.overhang }
     }
 
     pub(super) fn may_publish(&self) -> bool {
-        plan::may_publish(self.pending.is_some(), self.uncommitted)
+        // An overhang is in the state itself.
+        plan::may_publish(self.pending.is_some(), self.uncommitted && !self.room.overhang)
     }
 
     /// Publishes the committed state: after a rotation, or when links came or went.
@@ -216,10 +235,11 @@ impl Writer {
         self.rotation_retry.is_none_or(|at| now >= at) && self.channel.unsent() <= MOST_UNSENT
     }
 
-    /// Whether the live segment must not be written any more: it failed, or a rotation got as far as its swap.
+    /// Whether the live segment must not be written any more: it failed, a batch was given up in its middle, or a
+    /// rotation got as far as its swap.
     pub(super) fn must_move(&self) -> bool {
-        let tampered = self.record.is_tampered(self.live.identity.sequence);
-        self.leaving || tampered || self.record.failed().is_some() || self.is_past_return()
+        let spoilt = self.room.overhang || self.record.is_tampered(self.live.identity.sequence);
+        self.leaving || spoilt || self.record.failed().is_some() || self.is_past_return()
     }
 
     /// Leaves the live segment for a new one. If it cannot, the old one goes on, unless it [must not](Self::must_move).
@@ -240,7 +260,7 @@ impl Writer {
         while let Some(now) = deed {
             match now {
                 Farewell::Cut => self.cut_uncommitted(&old, &name, kept),
-                Farewell::Forget => self.pending = None,
+                Farewell::Forget => (self.pending, self.room.overhang) = (None, false),
                 Farewell::Publish => {
                     self.publish();
                     crash::point("rotate-published");
@@ -285,6 +305,7 @@ impl Writer {
                 Progress::Begun(self.install(begun), saves)
             }
             Err(error) => {
+                self.note(&error, now);
                 self.rotation = Some(rotation);
                 self.tell_stuck(&error);
                 self.rotation_retry = Some(now + ROTATION_RETRY);

@@ -48,6 +48,7 @@ pub fn whole_frames(buffer: &[u8], terms: &Terms, mark: Mark, frames: &mut VecDe
     let mut at = 0;
     let mut sequence = mark.through + 1;
     let mut fragment_at = mark.staged;
+    let mut refusing = mark.refused_from > 0;
     loop {
         let rest = &buffer[at..];
         let header = match Header::decode(rest, terms.secret, sequence, terms.frame_limit)? {
@@ -55,7 +56,11 @@ pub fn whole_frames(buffer: &[u8], terms: &Terms, mark: Mark, frames: &mut VecDe
             _ => return Ok(()),
         };
         let body = &rest[HEADER..header.frame_len()];
-        fragment_at = next_fragment(&header, body, fragment_at, terms.record_limit as u64)?;
+        // What is refused anyway may begin in the middle of a record; a fresh frame never does.
+        refusing &= !header.fresh;
+        if !refusing {
+            fragment_at = next_fragment(&header, body, fragment_at, terms.record_limit as u64)?;
+        }
         frames.push_back(Frame { header, at: at + HEADER });
         at += header.frame_len();
         sequence += 1;

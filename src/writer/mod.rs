@@ -12,14 +12,17 @@ mod model;
 mod opening;
 mod place;
 mod plan;
+mod refuse;
 mod rescue;
 mod rotation;
+mod slowness;
 mod startup;
 mod syncer;
 mod tamper;
+mod timers;
 mod uplink;
 
-use crate::config::{Config, Echo};
+use crate::config::Config;
 use crate::exit::{self, Fatal};
 use crate::ipc::commit::{CommitRecord, Mark};
 use crate::ipc::control::{Channel, Received, ToSupervisor, ToWriter};
@@ -27,22 +30,22 @@ use crate::ipc::link::PrivatePipe;
 use crate::ipc::scoreboard::{Count, Scoreboard};
 use crate::ipc::seat::WriterSeat;
 use crate::log::Limiter;
-use crate::store::clock;
 use crate::store::recovery::CleanEnd;
-use crate::store::schedule::{self, Window};
+use crate::store::schedule::Window;
 use crate::store::segment::Segment;
 use crate::sys::AsFd;
 use crate::sys::poll::{Event, Poller};
 use crate::sys::signals::Signals;
 use file::Pending;
+use refuse::Room;
 use rescue::Closing;
 use rotation::{Rotation, Shelf};
+use slowness::Slowness;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use syncer::{Job, Outcome, Syncer};
+use syncer::{Outcome, Syncer};
 use uplink::Uplink;
 
 const CONTROL: u64 = 0;
@@ -50,8 +53,6 @@ const SIGNALS: u64 = 1;
 const SYNC_DONE: u64 = 2;
 const FIRST_LINK: u64 = 16;
 
-/// An idle writer wakes this often: for its heartbeat, and to notice a clock that was set.
-const TICK: Duration = Duration::from_secs(1);
 /// How long an orphaned writer waits for a store that takes nothing.
 const ORPHAN_PATIENCE: Duration = Duration::from_millis(1500);
 /// Batches between two looks at the control channel.
@@ -97,6 +98,8 @@ struct Writer {
     good_to: u64,
     /// The period of `rotate.interval` that the live segment's records belong to.
     window: Option<Window>,
+    /// Not rotated by the clock before.
+    clock_rests: Instant,
     record: CommitRecord,
     uplinks: Vec<Uplink>,
     /// Which uplink comes first in the next batch.
@@ -111,9 +114,11 @@ struct Writer {
     failures: u32,
     /// Bytes behind `offset` may be of a batch that was not committed.
     uncommitted: bool,
+    room: Room,
     /// The live segment is not written any more.
     leaving: bool,
     rotations_told: Limiter,
+    slowness: Slowness,
     rotation: Option<Rotation>,
     rotation_retry: Option<Instant>,
     rotate_requested: bool,
@@ -199,13 +204,17 @@ impl Writer {
             match self.channel.receive()? {
                 Received::Nothing => return Ok(None),
                 Received::Message(ToWriter::Attach(link)) => {
-                    let mark = Mark { id: link.terms.id, through: 0, staged: 0 };
+                    let mark = Mark { id: link.terms.id, ..Mark::default() };
                     self.attach(link, mark)?;
                 }
                 Received::Message(ToWriter::Rotate) => self.rotate_requested = true,
                 Received::Message(ToWriter::Retire) => return Ok(Some(Leave::Retired)),
-                Received::Message(ToWriter::Finish) => self.finishing = true,
                 Received::Message(ToWriter::Remind) => self.remind(),
+                Received::Message(ToWriter::Stop) => self.stop_waiting(),
+                Received::Message(ToWriter::Finish) => {
+                    self.finishing = true;
+                    self.stop_waiting();
+                }
                 Received::End => {
                     self.poller.remove(self.channel.as_fd())?;
                     self.orphaned();
@@ -286,36 +295,8 @@ impl Writer {
                 self.publish();
             }
         }
-        let done = self.finishing && self.uplinks.is_empty() && self.pending.is_none();
+        let done = self.finishing && self.uplinks.is_empty() && self.pending.is_none() && !self.has_to_cut();
         Ok(done.then_some(Leave::Finished))
-    }
-
-    /// Rotation by clock and by request, and the background sync.
-    fn housekeeping(&mut self, now: Instant) {
-        if self.window.is_some_and(|window| schedule::due(clock::now_seconds(), window)) {
-            // An empty segment is never rotated: it just belongs to the new period.
-            if self.offset == 0 { self.open_window() } else { self.rotate_requested = true }
-        }
-        if now >= self.examined_at + TICK {
-            self.examined_at = now;
-            self.examine_live();
-            self.examine_place();
-        }
-        self.rotate_requested &= self.offset > 0;
-        if self.wants_rotation() {
-            self.move_on(now);
-        }
-        if self.sync_at().is_some_and(|at| now >= at) {
-            (self.dirty, self.syncing, self.last_sync) = (false, true, now);
-            let file = Arc::clone(&self.live.file);
-            self.syncer.submit(Job::Live { sequence: self.live.identity.sequence, upto: self.offset, file });
-        }
-    }
-
-    /// Whether a rotation can go on now: it was asked for, or failed before and is tried again.
-    fn wants_rotation(&self) -> bool {
-        let may = self.pending.is_none() && self.closing.len() < file::MOST_CLOSING;
-        may && (self.rotate_requested || self.rotation.is_some())
     }
 
     fn synced(&mut self) {
@@ -331,35 +312,9 @@ impl Writer {
         }
     }
 
-    fn open_window(&mut self) {
-        let rotate = &self.config.rotate;
-        let since = if self.offset == 0 { clock::now_seconds() } else { self.live.name.start };
-        self.window = rotate.interval.map(|interval| schedule::window_in(rotate.timezone, since, interval));
-    }
-
-    /// How long to wait for news. Only a deed that can be done then counts: anything else would spin.
-    fn sleep(&self, now: Instant) -> Duration {
-        let retry = self.rotation_retry.filter(|_| self.wants_rotation() || self.must_move());
-        let until = |at: Instant| at.saturating_duration_since(now);
-        let timers = [self.stalled, retry, self.sync_at()].into_iter().flatten().map(until);
-        timers.chain(self.edge()).chain([TICK]).min().unwrap_or(TICK)
-    }
-
-    /// When the live segment is synced in the background.
-    fn sync_at(&self) -> Option<Instant> {
-        let may = self.dirty && !self.syncing && !self.must_move() && self.config.server.echo != Echo::Synced;
-        self.config.store.sync_interval.filter(|_| may).map(|interval| self.last_sync + interval)
-    }
-
-    /// How long until the clock asks for a rotation.
-    fn edge(&self) -> Option<Duration> {
-        let window = self.window.filter(|_| self.offset > 0 && !self.rotate_requested)?;
-        let micros = window.end.saturating_mul(1_000_000).saturating_sub(clock::now_micros());
-        Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
-    }
-
     /// The last to leave: saves what failed, syncs, notes the clean end.
     fn finish(mut self) -> u8 {
+        self.tell_refused();
         let mut outcomes = self.syncer.finish();
         if outcomes.iter().all(|outcome| outcome.result.is_ok()) && self.record.failed().is_none() {
             let sequence = self.live.identity.sequence;
@@ -377,6 +332,10 @@ impl Writer {
         let noted =
             CleanEnd::write(self.shelf.directory.as_fd(), &self.live.name, self.offset, self.config.store.format);
         if let Err(error) = noted {
+            if refuse::is_full(&error) {
+                warn!("cannot note the clean end of {name}: {error}; the next start will look for torn records");
+                return exit::OK;
+            }
             error!("cannot note the clean end of {name}: {error}; the next start will look for torn records");
             return exit::FAILED;
         }

@@ -10,8 +10,9 @@ use crate::store::clock;
 use crate::store::directory::{self, Era};
 use crate::store::names::{CURRENT, SegmentName};
 use crate::store::recovery::{CleanEnd, Torn, Verdict, repair, verdict};
-use crate::store::segment::{Identity, Segment};
+use crate::store::segment::{Identity, Segment, save_current};
 use crate::sys::{AsFd, OwnedFd, crash, file};
+use nix::sys::stat::FileStat;
 use std::io;
 use std::sync::Arc;
 
@@ -99,23 +100,20 @@ fn recover(shelf: &mut Shelf, era: Option<Era>, format: Format) -> io::Result<Op
 
 /// A `current` that is no segment's second name is somebody else's file, or part of a copy: it gets another name before
 /// ours takes its place.
-fn save_foreign_current(directory: &Arc<OwnedFd>, segments: &[SegmentName]) -> io::Result<()> {
+pub(super) fn save_foreign_current(directory: &Arc<OwnedFd>, segments: &[SegmentName]) -> io::Result<()> {
     let current = match file::stat_at(directory.as_fd(), CURRENT) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         result => result?,
     };
-    if current.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR {
-        return Err(io::Error::new(io::ErrorKind::IsADirectory, format!("{CURRENT} is a directory")));
-    }
     for name in segments {
         let segment = file::stat_at(directory.as_fd(), &name.build())?;
         if (segment.st_dev, segment.st_ino) == (current.st_dev, current.st_ino) {
             return Ok(());
         }
     }
-    let aside = format!("{CURRENT}.saved-{}", clock::now_seconds());
+    let aside = save_current(directory.as_fd())?;
     warn!("{CURRENT} is not a file of this store (or the store is a copy); it is kept as {aside}");
-    file::rename_at(directory.as_fd(), CURRENT, &aside)
+    Ok(())
 }
 
 /// Whether a torn end was set aside.
@@ -133,7 +131,7 @@ fn resume(shelf: &Shelf, base: &State) -> io::Result<Opened> {
     let State { segment: identity, offset, good_to, .. } = base;
     let segments = shelf.list()?;
     let name = segments.iter().find(|name| name.sequence == identity.sequence).ok_or(io::ErrorKind::NotFound)?;
-    let live = Segment::open(shelf.directory.as_fd(), name.clone())?;
+    let live = open_writable(shelf, name, identity)?;
     if live.identity != *identity {
         let message = format!("{} is another file", live.name.build());
         return Err(io::Error::new(io::ErrorKind::NotFound, message));
@@ -141,6 +139,20 @@ fn resume(shelf: &Shelf, base: &State) -> io::Result<Opened> {
     let second = live.second_description(shelf.directory.as_fd())?;
     notice!("going on with {} at byte {offset}", live.name.build());
     Ok(Opened { live, offset: *offset, good_to: *good_to, second, torn: 0 })
+}
+
+/// Opens the segment; one that was made read-only is the daemon's own, and gets its mode again.
+fn open_writable(shelf: &Shelf, name: &SegmentName, identity: &Identity) -> io::Result<Segment> {
+    let (directory, file) = (shelf.directory.as_fd(), name.build());
+    let opened = Segment::open(directory, name.clone());
+    let denied = opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    let ours = |stat: FileStat| (stat.st_dev, stat.st_ino) == (identity.device, identity.inode);
+    if !denied || !file::stat_at(directory, &file).is_ok_and(ours) {
+        return opened;
+    }
+    warn!("{file} was made read-only by somebody else; its mode is set again");
+    file::set_mode_at(directory, &file, shelf.mode)?;
+    Segment::open(directory, name.clone())
 }
 
 /// The live segment is not where it was left: somebody removed or replaced it. What was not committed is still in the

@@ -248,7 +248,8 @@ pub fn after_batch<'a, H>(segment: Identity, offset: u64, good_to: u64, parts: i
 where
     H: Iterator<Item = &'a Header>,
 {
-    let mut next = State { segment, offset, good_to, marks: Vec::with_capacity(parts.size_hint().0) };
+    let marks = Vec::with_capacity(parts.size_hint().0);
+    let mut next = State { segment, offset, good_to, marks, overhang: false };
     for (mark, headers) in parts {
         let mut last = None;
         for header in headers {
@@ -260,14 +261,29 @@ where
     next
 }
 
-/// Where a link stands after frames, of which `last` is the last.
+/// Where a link stands after frames that were stored, of which `last` is the last.
 pub fn mark_after(mark: Mark, last: Option<&Header>) -> Mark {
     let Some(header) = last else { return mark };
     let staged = match header.kind {
         Kind::Fragment => u64::from(header.offset) + u64::from(header.length),
         _ => 0,
     };
-    Mark { through: header.sequence, staged, ..mark }
+    Mark { through: header.sequence, staged, refused_from: 0, ..mark }
+}
+
+/// Where a link stands after frames that were refused, from the `first` to the `last`. What was staged of their record is
+/// void.
+pub fn mark_refused(mark: Mark, first: Option<&Header>, last: Option<&Header>) -> Mark {
+    let (Some(first), Some(last)) = (first, last) else { return mark };
+    let refused_from = if mark.refused_from > 0 { mark.refused_from } else { first.sequence };
+    Mark { through: last.sequence, staged: 0, refused_from, ..mark }
+}
+
+/// How many of these frames were made before the worker learned of the last refusal: they may hold the next messages of
+/// connections that were refused, and are refused too, room or not.
+pub fn late<'a>(mark: Mark, mut frames: impl ExactSizeIterator<Item = &'a Header>) -> usize {
+    let count = frames.len();
+    if mark.refused_from == 0 { 0 } else { frames.position(|header| header.fresh).unwrap_or(count) }
 }
 
 /// How many of the `at_hand` frames behind `mark` come to frame `through`, if they are all there.

@@ -51,9 +51,11 @@ impl Shelf {
         segment::list(self.directory.as_fd())
     }
 
-    /// Takes back a segment that was never live, so that the numbers have no gap; not one that readers of `current` have.
+    /// Takes back a segment that was never live, so that the numbers have no gap; not one that readers of
+    /// `current` have, nor one with records in it.
     fn discard(&mut self, segment: &Segment) {
-        if segment.is_current(self.directory.as_fd()).unwrap_or(true) {
+        let is_new = segment.length().is_ok_and(|length| length == 0);
+        if !is_new || segment.is_current(self.directory.as_fd()).unwrap_or(true) {
             return;
         }
         if segment.remove(self.directory.as_fd()).is_ok() && self.last_sequence == segment.identity.sequence {

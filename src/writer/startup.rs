@@ -2,8 +2,10 @@
 use super::file::Pending;
 use super::place::is_deleted;
 use super::plan::{self, Inherited, Newer, Rebirth, Step};
+use super::refuse::Room;
 use super::rescue::{Closing, cut_moved, moved_to, saved_in};
 use super::rotation::{Rotation, Shelf};
+use super::slowness::Slowness;
 use super::syncer::{Job, Outcome, Syncer};
 use super::uplink::Uplink;
 use super::{Writer, opening};
@@ -51,6 +53,9 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     writer.find_failed(&segments);
     drain_private(&writer).map_err(system)?;
     let marks = plan::inheritance(&found).cloned().unwrap_or_default();
+    // A predecessor gave up a batch in its middle and was killed before it had left the segment.
+    writer.room.overhang = marks.overhang && marks.segment == writer.live.identity;
+    writer.uncommitted = writer.room.overhang;
     for link in links {
         let mark = marks.mark(link.terms.id);
         writer.attach(link, mark).map_err(system)?;
@@ -76,6 +81,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         offset,
         good_to: 0,
         window: None,
+        clock_rests: Instant::now(),
         record,
         uplinks: Vec::new(),
         turn: 0,
@@ -85,8 +91,10 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         stalled: None,
         failures: 0,
         uncommitted: false,
+        room: Room::new(Instant::now()),
         leaving: false,
         rotations_told: Limiter::new(),
+        slowness: Slowness::default(),
         rotation: None,
         rotation_retry: None,
         rotate_requested: false,
@@ -208,7 +216,9 @@ impl Writer {
         let newer = newest.as_ref().map(newer).transpose()?;
         match (plan::rebirth(found, self.must_move(), newer), newest) {
             (Rebirth::Adopt { mid_batch, leave }, Some(segment)) => {
-                (self.leaving, self.uncommitted) = (leave, mid_batch);
+                self.leaving = leave;
+                // Also what was given up before.
+                self.uncommitted |= mid_batch;
                 self.rotation = Some(match failed.filter(|_| saved) {
                     Some(failed) => Rotation::adopt_saved(segment, failed)?,
                     None => Rotation::adopt(segment),

@@ -2,12 +2,14 @@
 //!
 //! Promise: one sync at a time, in order; a sync never delays an ack in `received` and `stored` mode.
 use crate::sys::event::Wake;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 /// What to sync.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Syncer {
     jobs: Option<Sender<Job>>,
+    /// When the jobs were handed over whose outcomes have not come.
+    asked: VecDeque<Instant>,
     outcomes: Receiver<Outcome>,
     wake: Arc<Wake>,
     thread: Option<JoinHandle<()>>,
@@ -83,11 +87,12 @@ impl Syncer {
                 bell.ring();
             }
         })?;
-        Ok(Self { jobs: Some(jobs), outcomes, wake, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), asked: VecDeque::new(), outcomes, wake, thread: Some(thread) })
     }
 
     /// Hands over a job.
-    pub fn submit(&self, job: Job) {
+    pub fn submit(&mut self, job: Job) {
+        self.asked.push_back(Instant::now());
         // The thread ends only after `jobs` is dropped.
         if let Some(jobs) = &self.jobs {
             let _ = jobs.send(job);
@@ -100,8 +105,15 @@ impl Syncer {
     }
 
     /// The next outcome.
-    pub fn outcome(&self) -> Option<Outcome> {
-        self.outcomes.try_recv().ok()
+    pub fn outcome(&mut self) -> Option<Outcome> {
+        let outcome = self.outcomes.try_recv().ok()?;
+        self.asked.pop_front();
+        Some(outcome)
+    }
+
+    /// Since when the next outcome is waited for.
+    pub fn waits_since(&self) -> Option<Instant> {
+        self.asked.front().copied()
     }
 
     /// Lets the thread do what it was given, and returns the outcomes; it takes no more.

@@ -3,6 +3,7 @@
 //! Promise: never a hole, never records welded to foreign bytes: a segment that is not as the writer left it is not
 //! written again, and nobody's bytes in it are touched. The decision is pure.
 use super::Writer;
+use super::opening::save_foreign_current;
 use super::rotation::Rotation;
 use crate::store::names::CURRENT;
 use crate::sys::{AsFd, file};
@@ -68,6 +69,11 @@ impl Writer {
         if tampered != Tampered::Renamed {
             // Nothing more goes into it, also if no new segment can be made for now.
             self.record.set_tampered(self.live.identity.sequence);
+        }
+        // Somebody's own file or directory of that name is not ours to replace.
+        let segments = self.shelf.list();
+        if let Err(error) = segments.and_then(|segments| save_foreign_current(&self.shelf.directory, &segments)) {
+            crate::warn!("cannot look what {CURRENT} is now: {error}");
         }
         self.rotation.get_or_insert_with(Rotation::new);
     }

@@ -6,7 +6,7 @@ use super::intake::{self, Broken, Frame};
 use super::plan;
 use crate::ipc::commit::Mark;
 use crate::ipc::link::{Link, PrivatePipe, Terms};
-use crate::protocol::ack;
+use crate::protocol::ack::Ack;
 use crate::protocol::frame::{Header, Kind};
 use crate::sys::{self, AsFd, BorrowedFd, OwnedFd, crash, file, memory, pipe};
 use std::collections::VecDeque;
@@ -102,9 +102,33 @@ impl Uplink {
         self.buffer.len() - self.consumed + usize::try_from(self.mark.staged).unwrap_or(usize::MAX)
     }
 
-    /// The whole frames at hand.
+    /// The whole frames at hand that may be stored: none as long as a refusal is not told, or goes on.
     pub fn headers(&self) -> impl Iterator<Item = &Header> {
-        self.frames.iter().map(|frame| &frame.header)
+        let untold = self.is_refusing() && self.acked != Some(self.mark.through);
+        let count = if untold || self.late() > 0 { 0 } else { self.frames.len() };
+        self.frames.iter().take(count).map(|frame| &frame.header)
+    }
+
+    /// Whether the last frame was refused.
+    fn is_refusing(&self) -> bool {
+        self.mark.refused_from > 0
+    }
+
+    /// How many of the frames at hand were made before the worker learned of the last refusal: they may hold the next
+    /// messages of connections that were refused, and are refused too, room or not.
+    pub fn late(&self) -> usize {
+        plan::late(self.mark, self.frames.iter().map(|frame| &frame.header))
+    }
+
+    /// How many of the frames at hand may be refused when there is no room: all, unless they were echoed already.
+    pub fn refusable(&self) -> usize {
+        let promised = self.frames.iter().any(|frame| frame.header.promised);
+        if promised { 0 } else { self.frames.len() }
+    }
+
+    /// Messages in the first `count` frames.
+    pub fn records(&self, count: usize) -> u64 {
+        self.frames.iter().take(count).map(|frame| u64::from(frame.header.records)).sum()
     }
 
     /// Looks at all that is in the pipe, through `private`, and finds the whole frames.
@@ -147,9 +171,18 @@ impl Uplink {
     }
 
     /// Where the first `count` frames leave the link once they are stored.
-    fn mark_after(&self, count: usize) -> Mark {
+    pub fn mark_after(&self, count: usize) -> Mark {
+        plan::mark_after(self.mark, self.last_of(count))
+    }
+
+    fn last_of(&self, count: usize) -> Option<&Header> {
         let last = count.checked_sub(1).and_then(|last| self.frames.get(last));
-        plan::mark_after(self.mark, last.map(|frame| &frame.header))
+        last.map(|frame| &frame.header)
+    }
+
+    /// Where the first `count` frames leave the link once they are refused. What was staged of their record is void.
+    pub fn mark_refused(&self, count: usize) -> Mark {
+        plan::mark_refused(self.mark, self.frames.front().map(|frame| &frame.header), self.last_of(count))
     }
 
     /// What is committed.
@@ -192,16 +225,26 @@ impl Uplink {
 
     /// Takes the first `count` frames, which are committed, out of the pipe.
     pub fn consume(&mut self, count: usize, null: &File) -> io::Result<()> {
-        let mark = self.mark_after(count);
+        self.take(count, self.mark_after(count), null, "half-consume")
+    }
+
+    /// The same of frames that are refused.
+    pub fn drop_refused(&mut self, count: usize, null: &File) -> io::Result<()> {
+        self.take(count, self.mark_refused(count), null, "half-refuse")
+    }
+
+    fn take(&mut self, count: usize, mark: Mark, null: &File, point: &str) -> io::Result<()> {
         let frames: Vec<Frame> = self.frames.drain(..count).collect();
         let bytes = frames.iter().map(|frame| frame.header.frame_len()).sum();
-        if crash::strikes("half-consume") {
+        if crash::strikes(point) {
             pipe::consume(self.data.as_fd(), null, bytes / 2)?;
             crash::die();
         }
         pipe::consume(self.data.as_fd(), null, bytes)?;
         self.consumed += bytes;
-        if frames.iter().any(|frame| frame.header.kind == Kind::LastFragment) {
+        if self.mark.staged > 0 && mark.staged == 0
+            || frames.iter().any(|frame| frame.header.kind == Kind::LastFragment)
+        {
             memory::resize(self.staging.as_fd(), 0)?;
         }
         self.mark = mark;
@@ -209,18 +252,24 @@ impl Uplink {
     }
 
     /// Sends the ack for all that is committed, unless it was sent. One that finds no room waits for the ack pipe.
+    ///
+    /// A refusal goes together with the "safe" before it, which may not have been sent: the pipe takes both or neither.
     pub fn acknowledge(&mut self) -> io::Result<()> {
         let Some(through) = plan::ack_due(self.mark, self.acked) else { return Ok(()) };
-        match file::write(self.acks.as_fd(), &ack::encode(through)) {
-            Err(error) if sys::would_block(&error) => Ok(()),
-            // The worker is gone; its data pipe tells the same.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Err(error) => Err(error),
-            Ok(_) => {
-                self.acked = Some(through);
-                Ok(())
+        let sent = match self.mark.refused_from.checked_sub(1) {
+            None => file::write(self.acks.as_fd(), &Ack::Safe(through).encode()),
+            Some(safe) => {
+                let both = [Ack::Safe(safe), Ack::Refused(through)].map(Ack::encode);
+                file::write(self.acks.as_fd(), both.as_flattened())
             }
+        };
+        match sent {
+            Err(error) if sys::would_block(&error) => return Ok(()),
+            // The worker is gone; its data pipe tells the same.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => self.acked = Some(through),
         }
+        Ok(())
     }
 }
 

@@ -146,6 +146,15 @@ impl Bench {
         repair(self.directory.as_fd(), &self.name, Some(self.format)).unwrap()
     }
 
+    /// How much of these bytes a repair leaves.
+    fn whole_of(&self, bytes: &[u8]) -> usize {
+        fs::write(self.segment(), bytes).unwrap();
+        if let Some(torn) = self.repair() {
+            fs::remove_file(self.place.path().join(torn.aside)).unwrap();
+        }
+        fs::metadata(self.segment()).unwrap().len().try_into().unwrap()
+    }
+
     /// Repairs a segment of these bytes: its first `whole` bytes stay, the rest is aside, all else is as it was, and a
     /// second time there is nothing to do.
     fn check(&self, bytes: &[u8], whole: usize, place: &str) {

@@ -1,6 +1,7 @@
 //! The store's directory deleted, renamed, replaced or mounted over while the daemon runs.
 mod away;
 mod deleted;
+mod inside;
 
 use super::support::client::{Client, History, Messages};
 use super::support::daemon::{Daemon, Setup};

@@ -12,6 +12,7 @@ mod bytes;
 mod clock;
 mod directory;
 mod disks;
+mod lasting;
 mod power;
 mod processes;
 mod refuse;

@@ -7,25 +7,26 @@
 //! and xfs, Linux 6.18, with a program of 30 lines, 5 times in 120). After a power cut nobody hears such an answer; so the
 //! writer is stopped by then, in the midst of its sync or not.
 //! `ECHOSTORED_TEST_CUTS` raises (or lowers) the number of cuts.
-use crate::support::checker::{self, Expect};
+use crate::support::checker::{self, Report};
 use crate::support::client::History;
 use crate::support::daemon::{Daemon, Setup};
 use crate::support::disk::{Disk, Make};
-use crate::support::framing::Format;
 use crate::support::harm;
 use crate::support::home::Home;
 use crate::support::load::{Load, OnBreak, Shape};
 use crate::support::seed::{Chance, count, seed};
 use crate::support::{DEADLINE, processes, wait_until};
 use nix::sys::signal::Signal;
+use rounds::Rounds;
 use std::fs;
-use std::time::Duration;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+mod rounds;
+mod uml;
 
 /// From a rotation with almost each batch to none.
 const SIZES: [&str; 4] = ["8KiB", "64KiB", "512KiB", "64MiB"];
-/// A rotation that the cut undid leaves an empty file.
-const CUT: Expect = Expect { max_size: None, empty_files: true };
-
 /// What a run has seen.
 #[derive(Debug, Default)]
 struct Seen {
@@ -38,42 +39,40 @@ struct Seen {
     took: usize,
     torn: usize,
     echoed: usize,
-    stored: usize,
-}
-
-/// The records of one round begin with this segment.
-struct Round {
-    first: u64,
-    histories: Vec<History>,
+    /// Records compared, each in two rounds.
+    checked: usize,
 }
 
 struct Rig {
     disk: Disk,
     daemon: Daemon,
+    shape: Shape,
     chance: Chance,
-    /// The last rounds, whose files are still there: a cut must not harm what was stored before it either.
-    rounds: Vec<Round>,
+    rounds: Rounds,
+    /// Messages sent and echoed in the last round.
+    last: (usize, usize),
     seen: Seen,
 }
 
 impl Rig {
-    fn new(make: Make, echo: &str) -> Option<Self> {
+    fn new(make: Make, setup: Setup, shape: Shape) -> Option<Self> {
         let home = Home::new();
         let disk = Disk::store(&home, make)?;
-        let daemon = Setup::default().set("server.echo", echo).start_in(home);
-        Some(Self { disk, daemon, chance: Chance::new(seed()), rounds: Vec::new(), seen: Seen::default() })
+        let daemon = setup.start_in(home);
+        let (chance, rounds) = (Chance::new(seed()), Rounds::default());
+        let shape = Shape { on_break: OnBreak::Leave, ..shape };
+        Some(Self { disk, daemon, shape, chance, rounds, last: (0, 0), seen: Seen::default() })
     }
 
-    fn some_time(&mut self, most: u64) {
-        std::thread::sleep(Duration::from_micros(self.chance.below(most)));
-    }
-
-    fn cut_under_load(&mut self) {
-        let first = checker::files(self.disk.place()).last().expect("a live file").sequence;
-        let load = Load::start(self.daemon.address, Shape { on_break: OnBreak::Leave, ..Shape::default() });
+    /// Cuts the power once there has been load for `least`, and a while more; when.
+    fn cut_under_load(&mut self, least: Duration) -> Instant {
+        let first = Rounds::newest(&self.disk);
+        let load = Load::start(self.daemon.address, self.shape);
         let writer = self.daemon.writer();
         // The moment is the fault.
-        self.some_time(100_000);
+        std::thread::sleep(least);
+        harm::some_time(&mut self.chance, Duration::from_millis(100));
+        let moment = Instant::now();
         processes::signal(writer, Signal::SIGSTOP);
         if self.chance.below(2) == 0 {
             // A system call under way is cut in its midst. It goes on in the kernel, its answer reaches nobody.
@@ -84,13 +83,20 @@ impl Rig {
             self.disk.cut();
             processes::signal(writer, Signal::SIGCONT);
         }
-        self.some_time(20_000);
+        harm::some_time(&mut self.chance, Duration::from_millis(20));
         self.daemon.kill_all();
         let histories = load.finish();
-        self.rounds.push(Round { first, histories });
+        let sum = |part: fn(&History) -> usize| histories.iter().map(part).sum();
+        self.last = (sum(|history| history.sent), sum(|history| history.echoed));
+        self.rounds.add(first, histories);
         self.disk.unmount();
         self.disk.mount();
         self.seen.cuts += 1;
+        let files = checker::files(self.disk.place());
+        let newest = files.last().expect("the cut left no file");
+        let current = fs::metadata(self.disk.place().join("current")).expect("the cut left no current");
+        self.seen.in_rotation += usize::from(newest.size == 0 || current.ino() != newest.inode);
+        moment
     }
 
     /// The start after a cut is cut too, and after that it must do.
@@ -115,64 +121,39 @@ impl Rig {
         self.seen.in_start += 1;
     }
 
-    /// Starts again and compares the store with what the clients know.
-    fn start_and_check(&mut self) {
-        let before = checker::files(self.disk.place());
-        let newest = before.last().expect("the cut left no file");
-        let current = fs::metadata(self.disk.place().join("current")).expect("the cut left no current");
-        let half = newest.size == 0 || std::os::unix::fs::MetadataExt::ino(&current) != newest.inode;
-        self.seen.in_rotation += usize::from(half);
+    /// Starts again on what is left; `verify` finds nothing wrong with it.
+    fn start(&mut self) {
         let size = SIZES[usize::try_from(self.chance.below(SIZES.len() as u64)).unwrap()];
         self.daemon.reconfigure(|setup| setup.set("rotate.max-size", size));
         let torn = self.daemon.log().matches("are no whole record").count();
         self.daemon.start_again();
         self.seen.torn += self.daemon.log().matches("are no whole record").count() - torn;
         harm::verify(&self.daemon);
-        let all: Vec<History> = self.rounds.iter().flat_map(|round| round.histories.clone()).collect();
-        let report = checker::check(self.disk.place(), Format::Text, &all, CUT);
-        self.tally(report.records);
-        self.forget_the_oldest();
     }
 
-    fn tally(&mut self, records: usize) {
-        let sum = |part: fn(&History) -> usize, rounds: &[Round]| -> usize {
-            rounds.iter().flat_map(|round| &round.histories).map(part).sum()
-        };
-        let newest = &self.rounds[self.rounds.len() - 1..];
-        let (sent, echoed) = (sum(|history| history.sent, newest), sum(|history| history.echoed, newest));
-        self.seen.took += usize::from(sum(|history| history.sent, &self.rounds) > records);
-        assert!(echoed > 0 && sent >= echoed, "no load");
+    fn note(&mut self, report: &Report) {
+        let (sent, echoed) = self.last;
+        assert!(echoed > 0, "no load");
+        self.seen.took += usize::from(sent > echoed);
         self.seen.echoed += echoed;
-        self.seen.stored = self.seen.stored.max(records);
-    }
-
-    /// Two rounds stay. What goes is gone for good: a cut would bring back names whose removal was not synced.
-    fn forget_the_oldest(&mut self) {
-        if self.rounds.len() < 2 {
-            return;
-        }
-        self.rounds.remove(0);
-        let first = self.rounds[0].first;
-        for file in checker::files(self.disk.place()).iter().filter(|file| file.sequence < first) {
-            fs::remove_file(&file.path).unwrap();
-            let _ = fs::remove_file(file.path.with_extension("log.torn"));
-        }
-        self.disk.sync_names();
+        self.seen.checked += report.records;
     }
 }
 
-fn cuts(make: Make, usual: usize) {
+fn synced(make: Make, usual: usize) {
     let wanted = count("ECHOSTORED_TEST_CUTS", usual);
-    let Some(mut rig) = Rig::new(make, "synced") else { return };
+    let Some(mut rig) = Rig::new(make, Setup::default().set("server.echo", "synced"), Shape::default()) else { return };
     while rig.seen.cuts < wanted {
-        rig.cut_under_load();
+        rig.cut_under_load(Duration::ZERO);
         // Every fourth start is cut as well, some of them twice.
         while rig.chance.below(4) == 0 {
             rig.cut_in_start();
         }
-        rig.start_and_check();
+        rig.start();
+        let report = rig.rounds.check(&rig.disk);
+        rig.note(&report);
     }
-    println!("seed {}, {}, echo synced: {:?}", seed(), make.kind, rig.seen);
+    println!("seed {}, {}, echo synced, 0 violations: {:?}", seed(), make.kind, rig.seen);
     let Seen { cuts, in_start, in_rotation, took, .. } = rig.seen;
     if cuts >= 50 {
         assert!(in_start > 0 && in_rotation > 0 && took > 0, "the cuts hit nothing: {:?}", rig.seen);
@@ -180,12 +161,50 @@ fn cuts(make: Make, usual: usize) {
     rig.daemon.stop();
 }
 
+/// In `stored` a cut may take what came after the last sync, and nothing before.
+fn stored(make: Make, usual: usize) {
+    const INTERVAL: Duration = Duration::from_millis(50);
+    // Once the interval and one sync by design; the machine may be busy.
+    const BOUND: Duration = Duration::from_millis(500);
+    let wanted = count("ECHOSTORED_TEST_CUTS", usual);
+    let shape = Shape { window: 4, rest: Duration::from_millis(2), ..Shape::default() };
+    let setup = Setup::default().set("server.echo", "stored").set("store.sync-interval", "50ms");
+    let Some(mut rig) = Rig::new(make, setup, shape) else { return };
+    let (mut longest, mut took) = (Duration::ZERO, 0);
+    while rig.seen.cuts < wanted {
+        let cut = rig.cut_under_load(BOUND + INTERVAL);
+        rig.start();
+        let (report, lost) = rig.rounds.check_what_is_left(&rig.disk, cut, cut - BOUND);
+        took += usize::from(!lost.is_zero());
+        longest = longest.max(lost);
+        rig.note(&report);
+    }
+    println!(
+        "seed {}, {}, echo stored, {INTERVAL:?} between syncs: {took} cuts took echoed messages, of {longest:?} at most; {:?}",
+        seed(),
+        make.kind,
+        rig.seen
+    );
+    assert!(took > 0, "no cut took anything: nothing is shown");
+    rig.daemon.stop();
+}
+
 #[test]
 fn cuts_on_ext4_lose_nothing_that_synced_echoed() {
-    cuts(Make::EXT4, 110);
+    synced(Make::EXT4, 110);
 }
 
 #[test]
 fn cuts_on_xfs_lose_nothing_that_synced_echoed() {
-    cuts(Make::XFS, 110);
+    synced(Make::XFS, 110);
+}
+
+#[test]
+fn cuts_on_ext4_take_only_the_end_of_what_stored_echoed() {
+    stored(Make::EXT4, 12);
+}
+
+#[test]
+fn cuts_on_xfs_take_only_the_end_of_what_stored_echoed() {
+    stored(Make::XFS, 12);
 }

@@ -4,7 +4,11 @@ use crate::support::daemon::Setup;
 use crate::support::load::{OnBreak, Shape};
 use crate::support::seed::count;
 
+mod forks;
+mod loops;
 mod moments;
+mod stopped;
+mod storm;
 
 /// A part of the kills that were asked for.
 fn part(of: usize) -> usize {

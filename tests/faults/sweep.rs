@@ -63,8 +63,6 @@ const SWEEP: [(&str, &[(&str, &str)]); 3] = [
             ("renameat", "EIO ENOSPC EDQUOT"),
             ("linkat", "EIO ENOSPC EDQUOT EMLINK"),
             ("unlinkat", "EIO EROFS"),
-            ("ftruncate", "EIO EINTR"),
-            ("ftruncate64", "EIO EINTR"),
             ("fchmod", "EIO EPERM"),
             ("fstat", "EIO"),
             ("fstatat", "EIO"),
@@ -206,7 +204,8 @@ fn run(pair: &Pair, k: u64) -> Option<Went> {
     let (fired, calls) = (shim.fired(), shim.calls());
     let log = daemon.log();
     let said: Vec<&str> = log.lines().filter(|line| !line.starts_with("shim:")).collect();
-    let broken = histories.iter().filter(|history| history.end != Some(End::Eof)).count();
+    let well = |history: &&History| history.end == Some(End::Eof) && history.echoed_bytes == history.sent_bytes;
+    let broken = histories.len() - histories.iter().filter(well).count();
     let came_to = match code {
         Err(code) => format!("start refused, {code}"),
         Ok(0) if broken > 0 => "closed".to_owned(),
@@ -270,9 +269,6 @@ fn sweep(pair: &Pair, reduced: bool) -> Tally {
         seed::seed() ^ pair.name().bytes().fold(0, |sum, byte| u64::wrapping_mul(sum, 31) + u64::from(byte)),
     );
     let (mut k, mut step) = (1, 1);
-    if reduced {
-        k = 1 + chance.below(4);
-    }
     loop {
         let went = match catch_unwind(AssertUnwindSafe(|| run(pair, k))) {
             Ok(Some(went)) => went,
@@ -292,7 +288,9 @@ fn sweep(pair: &Pair, reduced: bool) -> Tally {
         }
         *tally.came_to.entry(went.came_to).or_default() += 1;
         if reduced && tally.runs == 1 {
-            step = (went.calls / SAMPLES).max(1) | 1;
+            step = (went.calls / SAMPLES).max(1);
+            k += 1 + chance.below(step);
+            continue;
         }
         k += step;
     }
@@ -348,13 +346,6 @@ fn every_call_of_every_role_may_fail() {
         violations.len()
     );
     for (pair, tally) in results {
-        assert!(skipped || tally.fired > 0 || !full || pair.may_be_unused(), "{} is never called", pair.name());
-    }
-}
-
-impl Pair {
-    /// Calls that this run need not make.
-    fn may_be_unused(&self) -> bool {
-        false
+        assert!(skipped || tally.fired > 0, "{} is never called", pair.name());
     }
 }

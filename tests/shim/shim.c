@@ -295,6 +295,13 @@ void *mmap(void *place, size_t length, int protection, int flags, int fd, off_t 
     return real(place, length, protection, flags, fd, offset);
 }
 
+/* The kernel always can stop watching. */
+int epoll_ctl(int epoll, int what, int fd, struct epoll_event *event) {
+    REAL(epoll_ctl);
+    if (what != EPOLL_CTL_DEL) BREAK(epoll_ctl, -1)
+    return real(epoll, what, fd, event);
+}
+
 /* Calls that just fail. */
 #define PLAIN(type, name, parameters, arguments) \
     type name parameters { \
@@ -304,7 +311,6 @@ void *mmap(void *place, size_t length, int protection, int flags, int fd, off_t 
     }
 PLAIN(int, accept, (int fd, struct sockaddr *peer, socklen_t *length), (fd, peer, length))
 PLAIN(int, epoll_create1, (int flags), (flags))
-PLAIN(int, epoll_ctl, (int epoll, int what, int fd, struct epoll_event *event), (epoll, what, fd, event))
 PLAIN(int, epoll_wait, (int epoll, struct epoll_event *events, int most, int wait), (epoll, events, most, wait))
 PLAIN(int, eventfd, (unsigned count, int flags), (count, flags))
 PLAIN(int, fchmod, (int fd, mode_t mode), (fd, mode))

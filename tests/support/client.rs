@@ -10,6 +10,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+/// How exactly it is known when an echo came.
+const NOTE_EVERY: Duration = Duration::from_millis(10);
+
 /// How a connection ended, seen from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -35,7 +38,16 @@ pub struct History {
     pub echoed: usize,
     pub sent_bytes: usize,
     pub echoed_bytes: usize,
+    /// How many messages were echoed by then, noted at most every 10 ms.
+    pub echoed_by: Vec<(Instant, usize)>,
     pub end: Option<End>,
+}
+
+impl History {
+    /// How many messages had certainly been echoed by `moment`.
+    pub fn echoed_until(&self, moment: Instant) -> usize {
+        self.echoed_by.iter().rev().find(|(at, _)| *at <= moment).map_or(0, |(_, count)| *count)
+    }
 }
 
 /// One connection. Driven by [`drive`]; never blocks.
@@ -82,6 +94,7 @@ impl Client {
             echoed: 0,
             sent_bytes: 0,
             echoed_bytes: 0,
+            echoed_by: Vec::new(),
             end: None,
         };
         let (unsent, unechoed) = (VecDeque::new(), VecDeque::new());
@@ -283,6 +296,9 @@ impl Client {
         }
         self.history.echoed += whole(&mut self.unechoed, &mut self.unechoed_done, bytes.len());
         let now = Instant::now();
+        if self.history.echoed_by.last().is_none_or(|(at, _)| now - *at > NOTE_EVERY) {
+            self.history.echoed_by.push((now, self.history.echoed));
+        }
         if let Some(since) = self.waits_since.take() {
             self.longest_wait = self.longest_wait.max(now - since);
         }

@@ -195,6 +195,8 @@ impl Daemon {
         wait_until(DEADLINE, "STOPPING=1", || self.notified("STOPPING=1"));
         let left: Vec<i32> = self.known.iter().copied().filter(|pid| self.is_ours(*pid)).collect();
         assert_eq!(left, Vec::<i32>::new(), "processes that outlived their supervisor");
+        // Their numbers may be given to others.
+        self.known.clear();
     }
 
     /// `kill -9` of every process at once.
@@ -212,6 +214,7 @@ impl Daemon {
         self.known.iter().filter(ours).for_each(|pid| processes::end(*pid));
         assert_eq!(self.wait_exit(DEADLINE), -(Signal::SIGKILL as i32));
         wait_until(DEADLINE, "the end of all processes", || !self.known.iter().any(|pid| self.is_ours(*pid)));
+        self.known.clear();
     }
 
     /// Whether `pid` still is one of our processes, and not a later one with the same number.

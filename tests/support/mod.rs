@@ -22,6 +22,7 @@ pub mod processes;
 pub mod record;
 pub mod seed;
 pub mod setup;
+pub mod small;
 
 use std::time::{Duration, Instant};
 

@@ -69,8 +69,10 @@ impl<'o, O: Write> Records<'o, O> {
                 }
                 Ok(Some(Piece::TooLong { offset, number, length })) => {
                     self.summary.bytes += length;
-                    let what =
-                        format_args!("{file}:{number}:{offset}: a line of {length} bytes, longer than any record");
+                    let end = offset + length - 1;
+                    let what = format_args!(
+                        "{file}:{number}:{offset}: a line of {length} bytes, longer than any record; bytes {offset}-{end} are no record"
+                    );
                     self.report.problem(what)?;
                 }
                 Ok(None) => break,
@@ -102,8 +104,9 @@ impl<'o, O: Write> Records<'o, O> {
                     }
                 }
                 Err(bad) => {
-                    let at = offset + bad.at as u64;
-                    self.report.problem(format_args!("{file}:{number}:{at}: {bad}"))?;
+                    let (at, end) = (offset + bad.at as u64, offset + line.len() as u64 - 1);
+                    let what = format_args!("{file}:{number}:{at}: {bad}; bytes {offset}-{end} are no record");
+                    self.report.problem(what)?;
                 }
             }
             offset += line.len() as u64;

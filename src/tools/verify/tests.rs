@@ -171,15 +171,20 @@ fn lines_that_are_no_records() {
     assert_eq!(
         verify(&Golden::with(&[&lines]))[..2],
         [
-            format!("#1:2:{}: not a time (YYYY-MM-DDTHH:MM:SS.ffffffZ)", line + 6),
-            format!("#1:5:{last}: not in its one escaped form")
+            format!("#1:2:{0}: not a time (YYYY-MM-DDTHH:MM:SS.ffffffZ); bytes {line}-{0} are no record", line + 6),
+            format!(
+                "#1:5:{last}: not in its one escaped form; bytes {}-{} are no record",
+                3 * line + 7,
+                lines.len() - 1
+            )
         ]
     );
     // A damaged first line does not make the file raw.
     let mut lines = numbered("A", &[1, 2, 3]);
     lines[0] = 0;
     let report = verify(&Golden::with(&[&lines]));
-    assert_eq!(report[0], "#1:1:0: not a time (YYYY-MM-DDTHH:MM:SS.ffffffZ)");
+    let end = lines.len() / 3 - 1;
+    assert_eq!(report[0], format!("#1:1:0: not a time (YYYY-MM-DDTHH:MM:SS.ffffffZ); bytes 0-{end} are no record"));
     let mut lines: Vec<u8> = (1..4).flat_map(|n| record(Format::Jsonl, "A", n, b"x")).collect();
     lines[3] = b'\'';
     assert!(verify(&Golden::with(&[&lines]))[0].starts_with("#1:1:"));

@@ -96,7 +96,8 @@ impl Worker {
     fn frame(&mut self, terms: &Terms, kind: Kind, offset: usize, body: &[u8], records: u32) {
         let small = |n: usize| u32::try_from(n).unwrap_or(0);
         let sequence = self.frames.len() as u64;
-        let header = Header { sequence, length: small(body.len()), records, kind, offset: small(offset) };
+        let (length, offset) = (small(body.len()), small(offset));
+        let header = Header { sequence, length, records, kind, offset, fresh: false, promised: false };
         self.outgoing.extend(header.encode(terms.secret));
         self.outgoing.extend(body);
         let end = self.ends.last().copied().unwrap_or(0) + HEADER + body.len();

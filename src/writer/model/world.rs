@@ -6,7 +6,7 @@ use super::rules::Rules;
 use crate::config::Echo;
 use crate::ipc::commit::CommitRecord;
 use crate::ipc::link::Terms;
-use crate::protocol::ack;
+use crate::protocol::ack::{self, Ack};
 
 /// A place between two elementary deeds of the writer, where it may be killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +223,7 @@ impl World<'_> {
             return Ok(());
         }
         let link = &mut self.links[worker.link];
-        let Some(through) = ack::decode(&link.acks) else { return violation("an ack that is none") };
+        let Some(Ack::Safe(through)) = ack::decode(&link.acks).last() else { return violation("an ack that is none") };
         link.acks.clear();
         link.room = true;
         let Some(new) = worker.acknowledged(through) else {

@@ -5,7 +5,7 @@ use super::disk::Failure;
 use super::moving::{Closing, Rotation};
 use super::world::{Deed, Halt, Site, World, violation};
 use crate::ipc::commit::{Mark, State};
-use crate::protocol::ack;
+use crate::protocol::ack::{self, Ack};
 use crate::protocol::frame::{Header, Kind};
 use crate::store::segment::Identity;
 use crate::writer::batch::Decision;
@@ -328,7 +328,7 @@ impl Writer {
         if plan::inheritance(&found).map_or(0, |base| base.mark(link.terms.id).through) < through {
             return violation("I1: an ack for what is not committed");
         }
-        link.acks.extend(ack::encode(through));
+        link.acks.extend(Ack::Safe(through).encode());
         uplink.acked = Some(through);
         world.step(Site::Acked)
     }
@@ -341,7 +341,7 @@ impl Writer {
     pub fn publish(&self, world: &mut World<'_>) -> Deed<()> {
         let marks = self.uplinks.iter().map(|uplink| uplink.mark).collect();
         let segment = Identity { sequence: self.live, ..Identity::default() };
-        world.record.intend(&State { segment, offset: self.offset, good_to: self.good_to, marks });
+        world.record.intend(&State { segment, offset: self.offset, good_to: self.good_to, marks, overhang: false });
         world.step(Site::PublishIntended)?;
         world.record.commit();
         world.step(Site::Published)

@@ -3,8 +3,8 @@ use super::*;
 use nix::libc::{EIO, ENOSPC, EROFS};
 
 fn state(sequence: u64, offset: u64) -> State {
-    let marks = vec![Mark { id: 7, through: offset, staged: 0 }];
-    State { segment: Identity { sequence, ..Identity::default() }, offset, good_to: 0, marks }
+    let marks = vec![Mark { id: 7, through: offset, ..Mark::default() }];
+    State { segment: Identity { sequence, ..Identity::default() }, offset, good_to: 0, marks, overhang: false }
 }
 
 fn in_a_batch() -> Found {
@@ -109,8 +109,9 @@ fn the_answer_of_an_inherited_description_is_waited_for_where_it_decides() {
 
 #[test]
 fn a_mark_moves_with_the_frames() {
-    let mark = Mark { id: 7, through: 4, staged: 9 };
-    let frame = |kind, offset| Header { sequence: 6, length: 5, records: 1, kind, offset };
+    let mark = Mark { id: 7, through: 4, staged: 9, refused_from: 0 };
+    let frame =
+        |kind, offset| Header { sequence: 6, length: 5, records: 1, kind, offset, fresh: false, promised: false };
     assert_eq!(mark_after(mark, None), mark);
     assert_eq!(mark_after(mark, Some(&frame(Kind::Records, 0))), Mark { through: 6, staged: 0, ..mark });
     assert_eq!(mark_after(mark, Some(&frame(Kind::Fragment, 9))), Mark { through: 6, staged: 14, ..mark });
@@ -126,8 +127,29 @@ fn a_mark_moves_with_the_frames() {
 }
 
 #[test]
+fn what_follows_a_refused_frame_is_refused_up_to_a_fresh_one() {
+    let frame = |sequence, fresh| {
+        let kind = Kind::Records;
+        Header { sequence, length: 5, records: 1, kind, offset: 0, fresh, promised: false }
+    };
+    let frames = [frame(5, false), frame(6, false), frame(7, true), frame(8, false)];
+    let storing = Mark { id: 7, through: 4, staged: 9, refused_from: 0 };
+    assert_eq!(late(storing, frames.iter()), 0);
+    assert_eq!(mark_refused(storing, None, None), storing);
+    let refusing = mark_refused(storing, frames.first(), frames.get(1));
+    assert_eq!(refusing, Mark { id: 7, through: 6, staged: 0, refused_from: 5 });
+    assert_eq!(late(refusing, frames.iter()), 2);
+    assert_eq!(late(refusing, frames[..2].iter()), 2);
+    assert_eq!(late(refusing, frames[2..].iter()), 0);
+    // Still full: the refusal goes on from where it began.
+    let again = mark_refused(refusing, frames.get(2), frames.get(3));
+    assert_eq!(again, Mark { through: 8, ..refusing });
+    assert_eq!(mark_after(refusing, frames.get(2)), Mark { through: 7, refused_from: 0, ..refusing });
+}
+
+#[test]
 fn a_newborn_repeats_the_last_ack() {
-    let mark = Mark { id: 7, through: 4, staged: 0 };
+    let mark = Mark { id: 7, through: 4, ..Mark::default() };
     assert_eq!(ack_due(mark, None), Some(4));
     assert_eq!(ack_due(mark, Some(3)), Some(4));
     assert_eq!(ack_due(mark, Some(4)), None);

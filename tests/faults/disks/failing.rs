@@ -188,12 +188,54 @@ fn a_journal_that_aborts_ends_the_echoes_and_loses_none() {
     daemon.kill_all();
     let histories = load.finish();
     assert!(trace.assert_never_again() >= 1, "nothing failed");
-    disk.unmount();
     thin.grow();
-    let checked = Command::new("e2fsck").args(["-f", "-p"]).arg(disk.image()).output().unwrap();
-    assert!(checked.status.code().is_some_and(|code| code <= 1), "e2fsck: {checked:?}");
-    disk.mount();
+    repair(&disk);
     daemon.start_again();
     is_whole(&daemon, &histories, KILLED);
     daemon.stop();
+}
+
+fn repair(disk: &Disk) {
+    disk.unmount();
+    let checked = Command::new("e2fsck").args(["-f", "-p"]).arg(disk.image()).output().unwrap();
+    // 1: errors were corrected.
+    assert!(checked.status.code().is_some_and(|code| code <= 1), "e2fsck: {checked:?}");
+    disk.mount();
+}
+
+/// An error that the kernel finds in the file system (`errors=remount-ro`). Such a one cannot be remounted writable.
+#[test]
+fn a_disk_gone_read_only_takes_no_echo_and_what_it_has_is_there_after_the_repair() {
+    for echo in ["synced", "stored"] {
+        let home = Home::new();
+        let Some(disk) = Disk::store(&home, Make { options: "loop,errors=remount-ro", ..Make::EXT4 }) else { return };
+        let mut daemon = Setup::default().set("server.echo", echo).set("store.sync-interval", "50ms").start_in(home);
+        let shape = Shape { on_break: OnBreak::Leave, rest: Duration::from_millis(2), ..light() };
+        let load = Load::start(daemon.address, shape);
+        load.progress(1000);
+        let trigger = disk.device().replace("/dev/", "/sys/fs/ext4/") + "/trigger_fs_error";
+        let moment = Instant::now();
+        fs::write(&trigger, "1").unwrap();
+        wait_until(DEADLINE, "the daemon tells", || told(&daemon, "Read-only file system") > 0);
+        assert_silence(&load);
+        let before = daemon.log().lines().count();
+        assert!(!came_true(Duration::from_secs(2), || daemon.log().lines().count() > before), "told with each attempt");
+        assert!(told(&daemon, "remount it writable") > 0, "no remedy is told");
+        daemon.kill_all();
+        let histories = load.finish();
+        repair(&disk);
+        daemon.start_again();
+        harm::verify(&daemon);
+        if echo == "synced" {
+            checker::check(&daemon.store(), Format::Text, &histories, KILLED);
+        } else {
+            // As in a power cut: what no sync has covered is gone with the page cache.
+            let report = checker::check_what_is_left(&daemon.store(), Format::Text, &histories, KILLED);
+            for (history, stored) in histories.iter().zip(report.stored) {
+                assert!(stored >= history.echoed_until(moment - Duration::from_millis(500)), "{}", history.peer);
+            }
+        }
+        daemon.stop();
+        drop((disk, daemon));
+    }
 }
