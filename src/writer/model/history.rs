@@ -156,7 +156,9 @@ fn plant(world: &mut World<'_>) {
         Found::Settled(base) => base.segment.sequence,
         _ => return,
     };
-    let no_rotation = world.disk.newest().is_some_and(|file| file.sequence == settled);
+    // Not under the very name that is noted for what is being saved: a real name also has the second in it.
+    let noted = world.disk.manifest.iter().filter_map(|entry| entry.moved_to).any(|target| !world.disk.exists(target));
+    let no_rotation = !noted && world.disk.newest().is_some_and(|file| file.sequence == settled);
     if no_rotation
         && world.chance.one_in(8)
         && let Ok(sequence) = world.disk.create(true)
