@@ -85,11 +85,17 @@ fn test_of(path: &str) -> Option<(String, &str)> {
     Some((found, name))
 }
 
-/// The last cell of every row of the page of faults: its tests.
-fn tests_of_faults(page: &str) -> Vec<&str> {
+/// The last cell of every row of the page of faults: its tests. One without a module is of the same as the one before.
+fn tests_of_faults(page: &str) -> Vec<String> {
     let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault |"));
     let cells = rows.filter_map(|row| row.trim_end().strip_suffix('|')?.rsplit_once('|').map(|(_, cell)| cell));
-    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+    let mut tests: Vec<String> = Vec::new();
+    for name in cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)) {
+        let before = tests.last().and_then(|test| test.rsplit_once("::"));
+        let module = before.filter(|_| !name.contains("::")).map(|(module, _)| format!("{module}::"));
+        tests.push(module.unwrap_or_default() + name);
+    }
+    tests
 }
 
 #[test]

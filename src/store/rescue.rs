@@ -7,7 +7,7 @@ use super::disk::Disk;
 use super::manifest::{GoodTo, Manifest, exists};
 use super::names::{CURRENT, SegmentName, TORN_SUFFIX};
 use super::parse;
-use super::reader::{LineReader, Piece, without_lf};
+use super::reader::{LINE_LIMIT, LineReader, Piece, without_lf};
 use crate::config::Format;
 use crate::sys::file::{self, Access};
 use crate::sys::{AsFd, BorrowedFd, OwnedFd};
@@ -15,6 +15,8 @@ use std::io::{self, Read};
 
 /// Where reading goes on after a read error: the unit of the page cache.
 const PAGE: usize = 4096;
+/// What is read at once in the search for a record's beginning.
+const LOOK_BACK: usize = 1 << 16;
 
 /// The end of a segment that has to be saved.
 #[derive(Clone, Debug)]
@@ -141,6 +143,32 @@ impl<D: Disk + Clone> Rescue<D> {
         }
         file::sync_directory(directory)
     }
+}
+
+/// Where saving has to begin, if syncs have covered `good_to` bytes: with the first record that reaches into the block in
+/// which they end. That block is written again with every record that follows in it, and a write that fails may leave
+/// nothing of it to be read.
+pub fn whole_blocks(file: &impl Disk, good_to: u64) -> u64 {
+    let block = good_to - good_to % PAGE as u64;
+    if block == good_to || block == 0 {
+        return block;
+    }
+    let mut end = block;
+    let mut buffer = vec![0; LOOK_BACK];
+    while end > 0 && block - end < LINE_LIMIT as u64 {
+        let start = end.saturating_sub(LOOK_BACK as u64);
+        let window = usize::try_from(end - start).unwrap_or(LOOK_BACK);
+        let part = &mut buffer[..window];
+        // What cannot be read cannot be saved either.
+        if !file.read_at(part, start).is_ok_and(|count| count == window) {
+            return good_to;
+        }
+        if let Some(at) = memchr::memrchr(b'\n', part) {
+            return start + at as u64 + 1;
+        }
+        end = start;
+    }
+    if end == 0 { 0 } else { good_to }
 }
 
 /// Cuts the segments whose end was moved, where that is not done yet; never the one that is `current`. Returns what

@@ -5,10 +5,12 @@
 //! It never sees a socket, never interprets a message, and leaves last, on the end of all its pipes.
 
 mod batch;
+mod fault;
 mod file;
 mod intake;
 #[cfg(test)]
 mod model;
+mod moving;
 mod opening;
 mod place;
 mod plan;
@@ -112,6 +114,8 @@ struct Writer {
     stalled: Option<Instant>,
     /// Segments in a row that failed before anything was stored in them.
     failures: u32,
+    /// The kind of error that was told last of a rotation that does not succeed.
+    stuck: Option<i32>,
     /// Bytes behind `offset` may be of a batch that was not committed.
     uncommitted: bool,
     room: Room,

@@ -49,7 +49,10 @@ impl Writer {
         let live = sequence == self.live.identity.sequence;
         let closing = self.closing.iter().position(|closing| closing.name.sequence == sequence);
         match &outcome.result {
-            Ok(()) if live => self.good_to = self.good_to.max(outcome.live.unwrap_or(0)),
+            Ok(()) if live => {
+                self.good_to = self.good_to.max(outcome.live.unwrap_or(0));
+                self.failures = 0;
+            }
             // One that is safe itself stays where an older one failed: its records are saved behind that one's.
             Ok(()) if self.record.failed().is_some_and(|failed| failed < sequence) => {}
             Ok(()) => {
@@ -73,11 +76,12 @@ impl Writer {
 
     fn note_failure(&mut self, name: &SegmentName, good_to: u64, end: u64, error: &io::Error) {
         self.scoreboard.add(Count::Faults, 1);
-        error!(
-            "cannot sync {}: {error}; bytes {good_to} to {end} are acknowledged and may not be on the disk: they are saved to a new segment",
-            name.build()
-        );
         self.doubt(name, good_to);
+        let (name, wait) = (name.build(), self.back_off());
+        let when = if wait.is_zero() { String::new() } else { format!(" in {wait:?}") };
+        error!(
+            "cannot sync {name}: {error}; bytes {good_to} to {end} are acknowledged and may not be on the disk: they are saved to a new segment{when}"
+        );
     }
 
     /// From now on the segment is neither written nor synced, by no writer: what follows `good_to` has to be saved.
@@ -101,14 +105,17 @@ impl Writer {
     /// The ends to save: of the oldest segment that failed what follows its last good sync, and all of those after it,
     /// lest their records stand before it.
     fn sources(&self, oldest: u64) -> Vec<Source> {
-        let from = |sequence: u64, good_to: u64| if sequence == oldest { good_to } else { 0 };
+        let from = |sequence: u64, file: &Arc<File>, good_to: u64| match sequence == oldest {
+            true => rescue::whole_blocks(file, good_to),
+            false => 0,
+        };
         let format = Some(self.config.store.format);
         let closed = self.closing.iter().filter(|closing| closing.name.sequence >= oldest);
         let mut sources: Vec<Source> = closed
             .map(|closing| Source {
                 name: closing.name.clone(),
                 file: Arc::clone(&closing.file),
-                good_to: from(closing.name.sequence, closing.good_to),
+                good_to: from(closing.name.sequence, &closing.file, closing.good_to),
                 end: closing.end,
                 format,
             })
@@ -118,7 +125,7 @@ impl Writer {
         let sequence = live.identity.sequence;
         // What others have changed is left as it is.
         if sequence >= oldest && !self.record.is_tampered(sequence) {
-            let (good_to, end) = (from(sequence, self.good_to), self.offset);
+            let (good_to, end) = (from(sequence, &live.file, self.good_to), self.offset);
             sources.push(Source { name: live.name.clone(), file: Arc::clone(&live.file), good_to, end, format });
         }
         sources
@@ -207,8 +214,9 @@ pub(super) fn unsaved(directory: &OwnedFd, segments: &[SegmentName], era: Option
     for name in segments.iter().filter(|name| name.sequence >= oldest.sequence) {
         let segment = Segment::open(directory.as_fd(), name.clone())?;
         let format = era.filter(|era| name.sequence >= era.since).map(|era| era.format);
-        let good_to = if *name == oldest { good_to } else { 0 };
-        sources.push(Source { name: name.clone(), end: segment.length()?, file: segment.file, good_to, format });
+        let (end, file) = (segment.length()?, segment.file);
+        let good_to = if *name == oldest { rescue::whole_blocks(&file, good_to) } else { 0 };
+        sources.push(Source { name: name.clone(), end, file, good_to, format });
     }
     Ok(sources)
 }

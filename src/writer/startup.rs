@@ -90,6 +90,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         pending: None,
         stalled: None,
         failures: 0,
+        stuck: None,
         uncommitted: false,
         room: Room::new(Instant::now()),
         leaving: false,

@@ -164,8 +164,8 @@ fn synced(make: Make, usual: usize) {
 /// In `stored` a cut may take what came after the last sync, and nothing before.
 fn stored(make: Make, usual: usize) {
     const INTERVAL: Duration = Duration::from_millis(50);
-    // Once the interval and one sync by design; the machine may be busy.
-    const BOUND: Duration = Duration::from_millis(500);
+    // The interval and the syncs that wait in line: one, and of closed segments up to four. A busy disk takes 100 ms for one.
+    const BOUND: Duration = Duration::from_millis(1500);
     let wanted = count("ECHOSTORED_TEST_CUTS", usual);
     let shape = Shape { window: 4, rest: Duration::from_millis(2), ..Shape::default() };
     let setup = Setup::default().set("server.echo", "stored").set("store.sync-interval", "50ms");
@@ -201,10 +201,10 @@ fn cuts_on_xfs_lose_nothing_that_synced_echoed() {
 
 #[test]
 fn cuts_on_ext4_take_only_the_end_of_what_stored_echoed() {
-    stored(Make::EXT4, 12);
+    stored(Make::EXT4, 10);
 }
 
 #[test]
 fn cuts_on_xfs_take_only_the_end_of_what_stored_echoed() {
-    stored(Make::XFS, 12);
+    stored(Make::XFS, 10);
 }

@@ -287,12 +287,11 @@ fn sweep(pair: &Pair, reduced: bool) -> Tally {
             return tally;
         }
         *tally.came_to.entry(went.came_to).or_default() += 1;
-        if reduced && tally.runs == 1 {
-            step = (went.calls / SAMPLES).max(1);
-            k += 1 + chance.below(step);
-            continue;
+        if reduced {
+            // A start that was refused has made few of its calls.
+            step = step.max(went.calls / SAMPLES);
         }
-        k += step;
+        k += if reduced && tally.runs == 1 { 1 + chance.below(step) } else { step };
     }
 }
 

@@ -122,6 +122,24 @@ fn an_end_that_is_missing_is_lost_and_told() {
 }
 
 #[test]
+fn the_block_in_which_the_good_part_ends_is_saved_whole() {
+    let all_records = records(3000, 100);
+    let old = memory(&all_records.concat());
+    let mut good_to = 0;
+    for record in &all_records {
+        let from = whole_blocks(&old, good_to);
+        let block = good_to - good_to % PAGE as u64;
+        let is_start = from == 0 || old.0.borrow()[usize::try_from(from).unwrap() - 1] == b'\n';
+        assert!(is_start && from <= block && block - from < record.len() as u64, "{from} of {good_to}");
+        good_to += record.len() as u64;
+    }
+    let long = memory(&[vec![b'x'; 300_000], vec![b'\n'; 1]].concat());
+    assert_eq!(whole_blocks(&long, 300_001), 0);
+    assert_eq!(whole_blocks(&memory(&[]), 5000), 5000, "what is not there");
+    assert_eq!(whole_blocks(&long, 8192), 8192);
+}
+
+#[test]
 fn it_begins_anew_when_the_new_disk_is_full() {
     let all_records = records(100, 100).concat();
     let old = memory(&all_records);

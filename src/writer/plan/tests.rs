@@ -1,4 +1,3 @@
-//! The tables of the decisions.
 use super::*;
 use nix::libc::{EIO, ENOSPC, EROFS};
 

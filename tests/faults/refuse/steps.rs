@@ -1,12 +1,19 @@
 //! The writer dies at each step of a refusal, once: before and behind the frames' leaving the pipe, and while the segment is
 //! left in which a batch was given up.
-use super::{SIZE, check, load, setup};
+use super::{SIZE, check, client, load, setup};
+use crate::support::client::{Client, End, History};
 use crate::support::daemon::{Daemon, Setup};
+use crate::support::drive::{drive, serve};
 use crate::support::home::Home;
 use crate::support::load::Load;
 use crate::support::small::Small;
-use crate::support::{DEADLINE, wait_until};
+use crate::support::{DEADLINE, processes, wait_until};
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 const STEPS: [&str; 3] = ["refuse-committed", "refuse-consumed", "half-refuse"];
@@ -46,6 +53,44 @@ fn at_every_step_of_a_refusal() {
             goes_on(daemon, &small, load, &happened);
         }
     }
+}
+
+/// Whether some pipe that this process holds has bytes in it.
+fn has_sent(pid: i32) -> bool {
+    processes::descriptors(pid).iter().filter(|held| held.is_pipe()).any(|held| {
+        let path = format!("/proc/{pid}/fd/{}", held.number);
+        let Ok(pipe) = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path) else {
+            return false;
+        };
+        let mut set = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+        poll(&mut set, PollTimeout::ZERO).is_ok() && set[0].any() == Some(true)
+    })
+}
+
+/// The writer dies behind a refusal that it has not told. The worker, which does not know, sends the same connection's
+/// next message; then there is room, and a new writer. That message must not be stored: the one before it is not.
+#[test]
+fn the_next_message_of_a_refused_connection_is_refused_though_there_is_room() {
+    let home = Home::new();
+    let Some(small) = Small::new(&home, SIZE) else { return };
+    let (setup, happened) = doomed(&home, "refuse-consumed", 1);
+    let mut daemon = setup.set("server.workers", 1).start_in(home);
+    small.leave_room(0);
+    let mut clients = [client(&daemon, 60_000).quota(1)];
+    // Nobody replaces the writer until it goes on.
+    daemon.signal(Signal::SIGSTOP);
+    drive(&mut clients, "a refusal", |clients| clients[0].history.sent == 1 && happened.exists());
+    clients[0].allow(1);
+    let worker = daemon.workers()[0];
+    drive(&mut clients, "the next message in the pipe", |clients| clients[0].history.sent == 2 && has_sent(worker));
+    small.give_room();
+    daemon.signal(Signal::SIGCONT);
+    drive(&mut clients, "the close", |clients| clients[0].ended());
+    let mut histories: Vec<History> = clients.into_iter().map(Client::leave).collect();
+    assert_eq!((histories[0].end, histories[0].echoed_bytes), (Some(End::Eof), 0));
+    histories.extend(serve(vec![client(&daemon, 60_000).quota(3)]));
+    daemon.remember();
+    check(&mut daemon, &histories);
 }
 
 /// A batch waits with a part of it in the file; then the policy changes, and it is given up.
