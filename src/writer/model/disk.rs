@@ -99,6 +99,19 @@ impl Disk {
         moved.map_or(length, |entry| length.min(usize::try_from(entry.good_to).unwrap_or(usize::MAX)))
     }
 
+    /// What of each file is sure to be part of the store after a power cut, in which the names that are not durable yet
+    /// get lost or not.
+    pub fn durable_parts(&self, names_lost: bool) -> impl Iterator<Item = &[u8]> {
+        let left = move |file: &File| file.named || !names_lost;
+        let is_there = move |target: u64| self.files.iter().any(|file| file.sequence == target && left(file));
+        self.files.iter().filter(move |file| left(file)).map(move |file| {
+            let entry = self.manifest.iter().find(|entry| entry.segment == file.sequence);
+            let moved = entry.filter(|entry| entry.moved_to.is_some_and(is_there));
+            let end = moved.map_or(usize::MAX, |entry| usize::try_from(entry.good_to).unwrap_or(usize::MAX));
+            &file.durable[..end.min(file.durable.len())]
+        })
+    }
+
     /// Cuts what was moved, but of the segment that is current.
     pub fn cut_moved(&mut self) {
         for entry in self.manifest.clone() {

@@ -96,7 +96,7 @@ fn act(world: &mut World<'_>, writer: &mut Option<Writer>, faults: usize) -> Dee
             *writer = None;
             world.kill_all(power);
         }
-        _ => turn(world, writer)?,
+        _ => turn(world, writer, faults)?,
     }
     Ok(())
 }
@@ -119,7 +119,7 @@ fn fault(world: &mut World<'_>, faults: usize) {
 }
 
 /// The writer has a turn; a dead one is replaced first.
-fn turn(world: &mut World<'_>, writer: &mut Option<Writer>) -> Deed<()> {
+fn turn(world: &mut World<'_>, writer: &mut Option<Writer>, faults: usize) -> Deed<()> {
     let done = match writer {
         Some(writer) => {
             writer.attach(&State::default(), world);
@@ -127,6 +127,10 @@ fn turn(world: &mut World<'_>, writer: &mut Option<Writer>) -> Deed<()> {
         }
         None => {
             plant(world);
+            if faults & 4 != 0 && world.chance.one_in(6) {
+                // Where a newborn's first sync is that of a rotation's new file.
+                world.disk.next_sync_fails = true;
+            }
             Writer::begin(world).map(|born| *writer = Some(born))
         }
     };
@@ -152,7 +156,9 @@ fn plant(world: &mut World<'_>) {
         Found::Settled(base) => base.segment.sequence,
         _ => return,
     };
-    let no_rotation = world.disk.newest().is_some_and(|file| file.sequence == settled);
+    // Not under the very name that is noted for what is being saved: a real name also has the second in it.
+    let noted = world.disk.manifest.iter().filter_map(|entry| entry.moved_to).any(|target| !world.disk.exists(target));
+    let no_rotation = !noted && world.disk.newest().is_some_and(|file| file.sequence == settled);
     if no_rotation
         && world.chance.one_in(8)
         && let Ok(sequence) = world.disk.create(true)
@@ -173,7 +179,7 @@ fn calm(world: &mut World<'_>, writer: &mut Option<Writer>) -> Deed<()> {
         for worker in 0..world.workers.len() {
             world.send(worker, false, usize::MAX);
         }
-        turn(world, writer)?;
+        turn(world, writer, 0)?;
         sync(world, writer)?;
         for worker in 0..world.workers.len() {
             world.read_acks(worker)?;

@@ -25,7 +25,7 @@ use std::fmt::Write;
 use world::Tally;
 
 /// Within so many histories each mutant is caught.
-const MUTANT_HISTORIES: u64 = 60_000;
+const MUTANT_HISTORIES: u64 = 20_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())

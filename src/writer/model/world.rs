@@ -234,13 +234,11 @@ impl World<'_> {
         self.tally.acked += u64::from(new.count_ones());
         for number in (0..client::MOST_RECORDS).filter(|number| new & (1 << number) != 0) {
             let bytes = client::record(serial, number);
-            let holds = |file: &[u8]| memchr::memmem::find(file, &bytes).is_some();
-            let safe = self.disk.files.iter().any(|file| match echo {
-                Echo::Synced => {
-                    file.named && holds(&file.durable[..self.disk.counting(file.sequence, file.durable.len())])
-                }
-                _ => holds(self.part(file)),
-            });
+            let holds = |part: &[u8]| memchr::memmem::find(part, &bytes).is_some();
+            let safe = match echo {
+                Echo::Synced => self.disk.durable_parts(false).any(holds) && self.disk.durable_parts(true).any(holds),
+                _ => self.disk.files.iter().any(|file| holds(self.part(file))),
+            };
             if !safe {
                 return violation(format!("I1: {:?} is acknowledged and not safe", bytes.escape_ascii().to_string()));
             }
