@@ -179,7 +179,8 @@ impl Writer {
             if let Some(Leave::Finished) = self.sweep()? {
                 return Ok(self.finish());
             }
-            if self.stalled.is_some() && self.orphan_until.is_some_and(|until| now >= until) {
+            let takes_nothing = self.stalled.is_some() || self.must_move();
+            if takes_nothing && self.orphan_until.is_some_and(|until| now >= until) {
                 error!(
                     "the supervisor is dead and the store takes nothing more: leaving; what is left in the pipes was not stored"
                 );

@@ -130,7 +130,8 @@ fn set_torn_aside(directory: &Arc<OwnedFd>, name: &SegmentName, format: Option<F
 fn resume(shelf: &Shelf, base: &State) -> io::Result<Opened> {
     let State { segment: identity, offset, good_to, .. } = base;
     let segments = shelf.list()?;
-    let name = segments.iter().find(|name| name.sequence == identity.sequence).ok_or(io::ErrorKind::NotFound)?;
+    let is_it = |name: &&SegmentName| (name.sequence, name.start) == (identity.sequence, identity.start);
+    let name = segments.iter().find(is_it).ok_or(io::ErrorKind::NotFound)?;
     let live = open_writable(shelf, name, identity)?;
     if live.identity != *identity {
         let message = format!("{} is another file", live.name.build());
