@@ -74,6 +74,33 @@ fn writers_that_die_on_a_full_disk_lose_and_double_nothing() {
     checker::check(&daemon.store(), Format::Text, &histories, Expect::default());
 }
 
+/// Room is made in the worst way: the live file itself is emptied, or deleted, while a batch waits for its place behind
+/// what was in it. Nobody may find a hole there.
+#[test]
+fn the_live_file_is_emptied_or_deleted_to_make_room() {
+    for delete in [false, true] {
+        let Some((_small, mut daemon, load)) = full("stored") else { return };
+        let live = checker::files(&daemon.store()).pop().unwrap().path;
+        if delete {
+            std::fs::remove_file(&live).unwrap();
+            std::fs::remove_file(daemon.current()).unwrap();
+        } else {
+            std::fs::File::options().write(true).open(&live).unwrap().set_len(0).unwrap();
+        }
+        let said = if delete { "was deleted by somebody else" } else { "was changed by somebody else: 0 bytes" };
+        wait_until(DEADLINE, said, || daemon.log().contains(said));
+        load.progress(500);
+        // It may have become full again.
+        daemon.remember();
+        daemon.signal(Signal::SIGTERM);
+        daemon.wait_exit(DEADLINE);
+        load.finish();
+        for file in checker::files(&daemon.store()) {
+            checker::for_each_record(Format::Text, &file.path, |_, _| {});
+        }
+    }
+}
+
 #[test]
 fn an_orphaned_writer_leaves_a_full_disk_and_frees_the_lock() {
     let Some((small, mut daemon, load)) = full("stored") else { return };

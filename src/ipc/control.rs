@@ -58,7 +58,7 @@ pub enum ToSupervisor {
         /// Opened when the segment was, never synced since.
         file: OwnedFd,
     },
-    /// Writer only: this closed segment, and all before it, are synced; their descriptions are of no more use.
+    /// Writer only: this segment is synced, or saved; its description is of no more use.
     Settled(u64),
     /// Writer only: this link is at its end and empty.
     Drained(u64),

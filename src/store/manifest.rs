@@ -81,6 +81,11 @@ impl Manifest {
         self.0
     }
 
+    /// Where a segment of `length` bytes ends: before what was moved away from it, also if that is not cut off.
+    pub fn end(&self, segment: &str, length: u64, exists: impl Fn(&str) -> bool) -> u64 {
+        self.cut(segment, exists).map_or(length, |cut| cut.min(length))
+    }
+
     /// Where a segment ends for good, if its end was moved to another one, which `exists`.
     pub fn cut(&self, segment: &str, exists: impl Fn(&str) -> bool) -> Option<u64> {
         let entry = self.of(segment)?;

@@ -165,28 +165,42 @@ fn set_aside(directory: BorrowedFd<'_>, name: &SegmentName, segment: &File, whol
     if length <= whole {
         return Ok(None);
     }
-    let temporary = name.build() + TORN_SUFFIX + ".new";
-    file::unlink_at(directory, &temporary)?;
-    let copy = file::open_at(directory, &temporary, Access::CreateNew, 0o640)?;
-    let mut block = vec![0; size(COPY.min(length - whole))?];
-    let mut at = whole;
-    while at < length {
-        let count = segment.read_at(&mut block, at)?;
-        if count == 0 {
-            break;
+    let aside = put_aside(directory, name, |copy| {
+        let mut block = vec![0; size(COPY.min(length - whole))?];
+        let mut at = whole;
+        while at < length {
+            let count = segment.read_at(&mut block, at)?;
+            if count == 0 {
+                break;
+            }
+            copy.write_all_at(&block[..count], at - whole)?;
+            at += count as u64;
         }
-        copy.write_all_at(&block[..count], at - whole)?;
-        at += count as u64;
-    }
-    copy.sync_all()?;
-    let aside = aside_name(directory, name, &copy)?;
-    file::rename_at(directory, &temporary, &aside)?;
-    file::sync_directory(directory)?;
+        Ok(())
+    })?;
     crash::point("recover-torn-copied");
     segment.set_len(whole)?;
     segment.sync_all()?;
     crash::point("recover-cut");
     Ok(Some(Torn { whole, moved: length - whole, aside }))
+}
+
+/// Keeps bytes that are no records beside the segment `name`, durably, under a name that it returns: `<name>.torn`, or
+/// `<name>.2.torn` and so on. A repetition with the same bytes makes no second file.
+pub(super) fn put_aside(
+    directory: BorrowedFd<'_>,
+    name: &SegmentName,
+    write: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<String> {
+    let temporary = name.build() + TORN_SUFFIX + ".new";
+    file::unlink_at(directory, &temporary)?;
+    let copy = file::open_at(directory, &temporary, Access::CreateNew, 0o640)?;
+    write(&copy)?;
+    copy.sync_all()?;
+    let aside = aside_name(directory, name, &copy)?;
+    file::rename_at(directory, &temporary, &aside)?;
+    file::sync_directory(directory)?;
+    Ok(aside)
 }
 
 /// The first name that is free, or that holds the very bytes of `copy` since a start was killed before it cut.

@@ -5,12 +5,14 @@
 //! a repetition after a kill writes the same bytes again. The failed file is only read, and at last cut.
 use super::disk::Disk;
 use super::manifest::{GoodTo, Manifest, exists};
-use super::names::{CURRENT, SegmentName, TORN_SUFFIX};
+use super::names::{CURRENT, SegmentName};
 use super::parse;
 use super::reader::{LINE_LIMIT, LineReader, Piece, without_lf};
+use super::recovery::put_aside;
 use crate::config::Format;
 use crate::sys::file::{self, Access};
 use crate::sys::{AsFd, BorrowedFd, OwnedFd};
+use std::fs::File;
 use std::io::{self, Read};
 
 /// Where reading goes on after a read error: the unit of the page cache.
@@ -119,29 +121,22 @@ impl<D: Disk + Clone> Rescue<D> {
         self.lost().map(note).collect()
     }
 
-    /// Keeps the bytes that are no records in `<segment>.torn`, behind what is there, durably.
+    /// Keeps the bytes that are no records beside their segment, as a repair does with a torn end.
     pub fn keep_lost(&self, directory: BorrowedFd<'_>) -> io::Result<()> {
         for (source, lost) in self.lost().filter(|(_, lost)| !lost.is_empty()) {
-            let torn = file::open_at(directory, &(source.name.build() + TORN_SUFFIX), Access::Create, 0o640)?;
-            let mut end = torn.metadata()?.len();
-            for &(from, to) in lost {
-                let mut span = Span { file: source.file.clone(), at: from, end: to };
-                let mut block = vec![0; 1 << 16];
-                loop {
-                    match span.read(&mut block) {
-                        Ok(0) => break,
-                        Ok(count) => {
-                            std::os::unix::fs::FileExt::write_all_at(&torn, &block[..count], end)?;
-                            end += count as u64;
-                        }
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-            }
-            torn.sync_all()?;
+            put_aside(directory, &source.name, |copy| source.copy(lost, copy))?;
         }
-        file::sync_directory(directory)
+        Ok(())
+    }
+}
+
+impl<D: Disk + Clone> Source<D> {
+    /// Copies ranges as they can be read, one behind the other.
+    fn copy(&self, ranges: &[(u64, u64)], mut copy: &File) -> io::Result<()> {
+        for &(from, to) in ranges {
+            io::copy(&mut Span { file: self.file.clone(), at: from, end: to }, &mut copy)?;
+        }
+        Ok(())
     }
 }
 

@@ -61,6 +61,11 @@ impl Segment {
         Ok(Arc::new(file))
     }
 
+    /// Removes what a killed writer has left of a hidden file, or of its hidden name.
+    pub fn forget_hidden(directory: BorrowedFd<'_>) -> io::Result<()> {
+        file::unlink_at(directory, HIDDEN)
+    }
+
     /// Makes the hidden file, whole and synced, the segment `name`, in one step; not durable yet.
     ///
     /// # Errors

@@ -126,7 +126,7 @@ impl Supervisor {
                 self.segments.retain(|(kept, _)| *kept != sequence);
                 self.segments.push((sequence, file));
             }
-            ToSupervisor::Settled(sequence) => self.segments.retain(|(kept, _)| *kept > sequence),
+            ToSupervisor::Settled(sequence) => self.segments.retain(|(kept, _)| *kept != sequence),
             ToSupervisor::Drained(id) => self.links.retain(|link| link.terms.id != id),
             ToSupervisor::Reclaim => self.reclaim(Instant::now()),
             ToSupervisor::Broken(id) => {

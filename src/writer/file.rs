@@ -53,6 +53,8 @@ impl Writer {
                 Decision::Store(_) if !self.is_untouched() => return Ok(true),
                 Decision::Store(counts) => self.prepare(order.into_iter().zip(counts).collect()),
             }
+        } else if !self.is_untouched() {
+            return Ok(true);
         }
         let before = self.offset;
         match self.attempt() {
@@ -76,6 +78,7 @@ impl Writer {
                 Ok(false)
             }
             Err(Fault::Suspect(error)) => {
+                self.note(&error, now);
                 self.condemn(&error);
                 Ok(self.move_on(now))
             }

@@ -232,6 +232,7 @@ impl Writer {
     /// The supervisor is dead. Who is turned away by the lock now is told our pid.
     fn orphaned(&mut self) {
         self.finishing = true;
+        self.stop_waiting();
         self.orphan_until = Some(Instant::now() + ORPHAN_PATIENCE);
         let _ = self
             .lock
@@ -320,12 +321,11 @@ impl Writer {
     /// The last to leave: saves what failed, syncs, notes the clean end.
     fn finish(mut self) -> u8 {
         self.tell_refused();
-        let mut outcomes = self.syncer.finish();
-        if outcomes.iter().all(|outcome| outcome.result.is_ok()) && self.record.failed().is_none() {
-            let sequence = self.live.identity.sequence;
-            outcomes.push(Outcome::of_live(sequence, self.offset, self.live.file.sync_all()));
+        self.syncer.finish().iter().for_each(|outcome| self.judge(outcome));
+        if self.record.failed().is_none() {
+            let result = self.live.file.sync_all();
+            self.judge(&Outcome::of_live(self.live.identity.sequence, self.offset, result));
         }
-        outcomes.iter().for_each(|outcome| self.judge(outcome));
         self.rotation_retry = None;
         while self.record.failed().is_some() && self.move_on(Instant::now()) {}
         let name = self.live.name.build();

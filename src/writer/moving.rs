@@ -86,6 +86,7 @@ impl Writer {
         let cut = length.map(|length| plan::cut(length, kept, self.uncommitted));
         if let Err(error) = cut.and_then(|cut| cut.map_or(Ok(()), |at| old.set_len(at))) {
             error!("cannot cut {name} at byte {kept}: {error}; what follows there is not part of the store");
+            self.disown(name, kept);
         }
         self.uncommitted = false;
     }
@@ -93,13 +94,17 @@ impl Writer {
     /// Runs the rotation under way, or a new one; on success the live segment is the new one.
     fn begin_segment(&mut self, now: Instant) -> Progress {
         let failed = self.record.failed();
-        let mut rotation = match self.rotation.take() {
+        let rotation = match self.rotation.take() {
             // What has failed since has to be saved as well, if it is not too late for that.
             Some(mut rotation) if failed.is_some() && rotation.saves() != failed => {
-                if rotation.give_up(&mut self.shelf) { self.wanted_rotation() } else { rotation }
+                if rotation.give_up(&mut self.shelf) { self.wanted_rotation() } else { Ok(rotation) }
             }
-            Some(rotation) => rotation,
+            Some(rotation) => Ok(rotation),
             None => self.wanted_rotation(),
+        };
+        let mut rotation = match rotation {
+            Ok(rotation) => rotation,
+            Err(error) => return self.stuck(&error, now),
         };
         match rotation.run(&mut self.shelf, clock::now_seconds()) {
             Ok(None) => {
@@ -113,13 +118,17 @@ impl Writer {
                 Progress::Begun(self.install(begun), saves)
             }
             Err(error) => {
-                self.note(&error, now);
                 self.rotation = Some(rotation);
-                self.tell_stuck(&error);
-                self.rotation_retry = Some(now + ROTATION_RETRY);
-                Progress::Failed
+                self.stuck(&error, now)
             }
         }
+    }
+
+    fn stuck(&mut self, error: &io::Error, now: Instant) -> Progress {
+        self.note(error, now);
+        self.tell_stuck(error);
+        self.rotation_retry = Some(now + ROTATION_RETRY);
+        Progress::Failed
     }
 
     /// Once for each kind of error: what failed first may not be what goes on failing.

@@ -67,17 +67,22 @@ fn recover(shelf: &mut Shelf, era: Option<Era>, format: Format) -> io::Result<Op
     }
     save_foreign_current(&directory, &segments)?;
     let unsaved = rescue::unsaved(&directory, &segments, era)?;
-    let saving = !unsaved.is_empty();
-    let rotation = match live {
-        _ if saving => Rotation::rescuing(unsaved),
-        Some(segment) => Rotation::adopt(segment),
-        None => Rotation::new(),
+    let oldest = unsaved.first().map(|source| source.name.sequence);
+    let rotation = match (oldest, live) {
+        (Some(oldest), _) => Rotation::rescuing(oldest, unsaved),
+        (None, Some(segment)) => Rotation::adopt(segment),
+        (None, None) => Rotation::new(),
     };
-    let begun = rotation.complete(shelf, clock::now_seconds())?;
+    let mut begun = rotation.complete(shelf, clock::now_seconds())?;
     crash::point("recover-swapped");
     rescue::cut_moved(&directory);
+    let is_new_era = era.is_none_or(|era| era.format != format);
+    if begun.filled > 0 && is_new_era {
+        // What was saved is of the old format: a file has but one.
+        begun = Rotation::new().complete(shelf, clock::now_seconds())?;
+    }
     let live = begun.segment;
-    let offset = if saving { begun.filled } else { offset };
+    let offset = if oldest.is_some() { begun.filled } else { offset };
     let mut torn = 0;
     if check {
         let since = era.map_or(0, |era| era.since);
@@ -87,7 +92,7 @@ fn recover(shelf: &mut Shelf, era: Option<Era>, format: Format) -> io::Result<Op
             torn += u64::from(set_torn_aside(&directory, name, era.map(|era| era.format))?);
         }
     }
-    if era.is_none_or(|era| era.format != format) {
+    if is_new_era {
         directory::set_era(directory.as_fd(), Era { format, since: live.identity.sequence })?;
     }
     CleanEnd::remove(directory.as_fd())?;

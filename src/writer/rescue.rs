@@ -6,13 +6,14 @@
 use super::Writer;
 use super::rotation::{Begun, Rotation, Source};
 use super::syncer::{Job, Outcome};
+use crate::ipc::control::ToSupervisor;
 use crate::ipc::scoreboard::Count;
 use crate::store::directory::Era;
 use crate::store::manifest::{self, GoodTo, Manifest, exists};
 use crate::store::names::SegmentName;
 use crate::store::rescue;
 use crate::store::segment::Segment;
-use crate::sys::{AsFd, OwnedFd};
+use crate::sys::{AsFd, OwnedFd, file};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -57,7 +58,9 @@ impl Writer {
             Ok(()) if self.record.failed().is_some_and(|failed| failed < sequence) => {}
             Ok(()) => {
                 let closed = closing.filter(|_| outcome.live.is_none());
-                closed.map(|index| self.closing.remove(index));
+                if closed.map(|index| self.closing.remove(index)).is_some() {
+                    self.failures = 0;
+                }
             }
             // With the oldest that failed, all after it are saved.
             Err(_) if self.record.failed().is_some_and(|failed| failed <= sequence) => {}
@@ -94,47 +97,56 @@ impl Writer {
         }
     }
 
+    /// What follows `end` in the segment that was just left is not part of the store, though it could not be cut off.
+    pub(super) fn disown(&mut self, segment: &str, end: u64) {
+        let moved_to = Some(self.live.name.build());
+        let entry = GoodTo { segment: segment.to_owned(), good_to: end, moved_to, lost: Vec::new() };
+        if let Err(error) = manifest::append(self.shelf.directory.as_fd(), &[entry]) {
+            error!("cannot note in {} where {segment} ends: {error}", manifest::MANIFEST);
+        }
+    }
+
     /// The rotation that answers what has failed so far.
-    pub(super) fn wanted_rotation(&self) -> Rotation {
+    pub(super) fn wanted_rotation(&self) -> io::Result<Rotation> {
         match self.record.failed() {
-            None => Rotation::new(),
-            Some(oldest) => Rotation::rescuing(self.sources(oldest)),
+            None => Ok(Rotation::new()),
+            Some(oldest) => Ok(Rotation::rescuing(oldest, self.sources(oldest)?)),
         }
     }
 
     /// The ends to save: of the oldest segment that failed what follows its last good sync, and all of those after it,
-    /// lest their records stand before it.
-    fn sources(&self, oldest: u64) -> Vec<Source> {
-        let from = |sequence: u64, file: &Arc<File>, good_to: u64| match sequence == oldest {
-            true => rescue::whole_blocks(file, good_to),
-            false => 0,
-        };
-        let format = Some(self.config.store.format);
-        let closed = self.closing.iter().filter(|closing| closing.name.sequence >= oldest);
-        let mut sources: Vec<Source> = closed
-            .map(|closing| Source {
-                name: closing.name.clone(),
-                file: Arc::clone(&closing.file),
-                good_to: from(closing.name.sequence, &closing.file, closing.good_to),
-                end: closing.end,
-                format,
-            })
-            .collect();
-        sources.sort_by_key(|source| source.name.sequence);
-        let live = &self.live;
-        let sequence = live.identity.sequence;
-        // What others have changed is left as it is.
-        if sequence >= oldest && !self.record.is_tampered(sequence) {
-            let (good_to, end) = (from(sequence, &live.file, self.good_to), self.offset);
-            sources.push(Source { name: live.name.clone(), file: Arc::clone(&live.file), good_to, end, format });
+    /// lest their records stand before it. What was moved away from one before is in a later one.
+    fn sources(&self, oldest: u64) -> io::Result<Vec<Source>> {
+        let directory = self.shelf.directory.as_fd();
+        let manifest = Manifest::read(directory)?;
+        let live = self.live.identity.sequence;
+        let mut sources = Vec::new();
+        for name in self.shelf.list()?.into_iter().filter(|name| (oldest..=live).contains(&name.sequence)) {
+            let closing = self.closing.iter().find(|closing| closing.name == name);
+            let (file, good_to, end) = match closing {
+                // What others have changed is left as it is.
+                _ if name.sequence == live && self.record.is_tampered(live) => continue,
+                _ if name == self.live.name => (Arc::clone(&self.live.file), self.good_to, self.offset),
+                Some(closing) => (Arc::clone(&closing.file), closing.good_to, closing.end),
+                None => {
+                    let segment = Segment::open(directory, name.clone())?;
+                    let end = segment.length()?;
+                    (segment.file, 0, end)
+                }
+            };
+            let good_to = if name.sequence == oldest { rescue::whole_blocks(&file, good_to) } else { 0 };
+            let end = manifest.end(&name.build(), end, |name| exists(&self.shelf.directory, name));
+            sources.push(Source { name, file, good_to, end, format: Some(self.config.store.format) });
         }
-        sources
+        Ok(sources)
     }
 
     /// A new segment begins with what was saved: says so, and forgets what needs no care any more.
     pub(super) fn tell_saved(&mut self, rotation: &Rotation, begun: &Begun) {
         let Some(oldest) = begun.saves else { return };
-        self.closing.retain(|closing| closing.name.sequence < oldest);
+        for saved in self.closing.extract_if(.., |closing| closing.name.sequence >= oldest) {
+            self.channel.send(ToSupervisor::Settled(saved.name.sequence));
+        }
         let into = begun.segment.name.build();
         let Some(rescue) = rotation.rescue() else {
             return notice!("the last writer had saved {} bytes to {into}", begun.filled);
@@ -155,10 +167,14 @@ impl Writer {
 
     /// Behind the publishing of the new segment: what was saved has one place now.
     pub(super) fn settle_saved(&mut self, saves: Option<u64>) {
-        if saves.is_some() && saves == self.record.failed() {
-            self.record.clear_failed();
-            cut_moved(&self.shelf.directory);
+        if saves.is_none() {
+            return;
         }
+        // An older one that has failed since is answered by the next rotation.
+        if saves == self.record.failed() {
+            self.record.clear_failed();
+        }
+        cut_moved(&self.shelf.directory);
     }
 
     /// A failure that a predecessor has dealt with, but for clearing its note.
@@ -180,10 +196,11 @@ pub(super) fn moved_to(directory: &OwnedFd, name: &SegmentName) -> Option<Segmen
     SegmentName::parse(&target).filter(|_| exists(directory, &target))
 }
 
-/// Whether a newer segment begins with what was saved from `failed`.
-pub(super) fn saved_in(directory: &OwnedFd, segments: &[SegmentName], failed: u64, newer: &SegmentName) -> bool {
-    let name = segments.iter().find(|name| name.sequence == failed);
-    name.and_then(|name| moved_to(directory, name)).is_some_and(|target| target == *newer)
+/// The oldest segment from `failed` on whose end was saved to `newer`, if there is one.
+pub(super) fn saved_in(directory: &OwnedFd, segments: &[SegmentName], failed: u64, newer: &SegmentName) -> Option<u64> {
+    let since = segments.iter().filter(|name| name.sequence >= failed);
+    let mut saved = since.filter(|name| moved_to(directory, name).is_some_and(|target| target == *newer));
+    saved.next().map(|name| name.sequence)
 }
 
 /// Cuts what was moved away; whoever reads the store passes over what cannot be cut.
@@ -202,19 +219,24 @@ pub(super) fn cut_moved(directory: &Arc<OwnedFd>) {
 /// At a start: the ends of segments that failed in an earlier run and were not saved, and all segments after them.
 pub(super) fn unsaved(directory: &OwnedFd, segments: &[SegmentName], era: Option<Era>) -> io::Result<Vec<Source>> {
     let manifest = Manifest::read(directory.as_fd())?;
-    let entries = manifest.unsaved(|name| exists(directory, name));
-    let named = entries.filter_map(|entry| Some((entry.name()?, entry.good_to)));
-    let Some((oldest, good_to)) =
-        named.filter(|(name, _)| segments.contains(name)).min_by_key(|(name, _)| name.sequence)
-    else {
-        return Ok(Vec::new());
-    };
+    let mut oldest: Option<(SegmentName, u64)> = None;
+    for entry in manifest.unsaved(|name| exists(directory, name)) {
+        let Some(name) = entry.name().filter(|name| segments.contains(name)) else { continue };
+        let length = file::stat_at(directory.as_fd(), &entry.segment)?.st_size;
+        // Its end was saved and cut off once; where that went later is nobody's concern.
+        let is_done = entry.moved_to.is_some() && u64::try_from(length).is_ok_and(|length| length <= entry.good_to);
+        if !is_done && oldest.as_ref().is_none_or(|(oldest, _)| name.sequence < oldest.sequence) {
+            oldest = Some((name, entry.good_to));
+        }
+    }
+    let Some((oldest, good_to)) = oldest else { return Ok(Vec::new()) };
     warn!("{} failed in an earlier run: what follows its byte {good_to} is saved to a new segment", oldest.build());
     let mut sources = Vec::new();
     for name in segments.iter().filter(|name| name.sequence >= oldest.sequence) {
         let segment = Segment::open(directory.as_fd(), name.clone())?;
         let format = era.filter(|era| name.sequence >= era.since).map(|era| era.format);
-        let (end, file) = (segment.length()?, segment.file);
+        let end = manifest.end(&name.build(), segment.length()?, |name| exists(directory, name));
+        let file = segment.file;
         let good_to = if *name == oldest { rescue::whole_blocks(&file, good_to) } else { 0 };
         sources.push(Source { name: name.clone(), end, file, good_to, format });
     }

@@ -130,9 +130,9 @@ impl Rotation {
     }
 
     /// One whose new segment begins with what has to be saved from these, the oldest first.
-    pub fn rescuing(sources: Vec<Source>) -> Self {
-        let saves = sources.first().map(|source| source.name.sequence);
-        Self { rescue: Some(Rescue::new(sources)), saves, ..Self::new() }
+    /// `oldest`: the oldest segment that failed, even if nothing of it is left.
+    pub fn rescuing(oldest: u64, sources: Vec<Source>) -> Self {
+        Self { rescue: Some(Rescue::new(sources)), saves: Some(oldest), ..Self::new() }
     }
 
     /// Goes on with the new, empty segment that a killed writer left.
@@ -178,7 +178,7 @@ impl Rotation {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
                 Err(error) => {
-                    self.retreat(shelf);
+                    self.retreat(shelf, &error);
                     return Err(error);
                 }
             }
@@ -284,10 +284,15 @@ impl Rotation {
 
     /// After an error: a file of which a sync may have failed is not used again. A second sync would say that all is
     /// well, whatever is lost.
-    fn retreat(&mut self, shelf: &mut Shelf) {
+    fn retreat(&mut self, shelf: &mut Shelf, error: &io::Error) {
         let begins_anew = match self.stage {
             Stage::Sync => self.saves.is_none(),
             Stage::Fill => true,
+            // Somebody has removed the hidden file.
+            Stage::Name if error.kind() == io::ErrorKind::NotFound => {
+                shelf.last_sequence -= 1;
+                true
+            }
             _ => false,
         };
         if begins_anew {

@@ -48,9 +48,9 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     writer.channel.send(ToSupervisor::Segment { sequence, file: second });
     let segments = writer.shelf.list().map_err(cannot)?;
     cut_moved(&writer.shelf.directory);
+    Segment::forget_hidden(writer.shelf.directory.as_fd()).map_err(cannot)?;
     writer.clear_settled(&segments);
     writer.inherit(kept, &segments, matches!(found, Found::Pending { .. }));
-    writer.find_failed(&segments);
     drain_private(&writer).map_err(system)?;
     let marks = plan::inheritance(&found).cloned().unwrap_or_default();
     // A predecessor gave up a batch in its middle and was killed before it had left the segment.
@@ -157,21 +157,6 @@ impl Writer {
         if sync { self.close(closing) } else { self.closing.push(closing) }
     }
 
-    /// Opens what failed and nobody has kept: its end has to be saved all the same.
-    fn find_failed(&mut self, segments: &[SegmentName]) {
-        let Some(failed) = self.record.failed() else { return };
-        for name in segments.iter().filter(|name| (failed..self.live.identity.sequence).contains(&name.sequence)) {
-            if self.closing.iter().any(|closing| closing.name == *name) {
-                continue;
-            }
-            let opened = Segment::open(self.shelf.directory.as_fd(), name.clone());
-            match opened.and_then(|segment| Ok((segment.length()?, segment.file))) {
-                Ok((end, file)) => self.closing.push(Closing { name: name.clone(), file, good_to: 0, end }),
-                Err(error) => error!("cannot open {}, of which a sync has failed: {error}", name.build()),
-            }
-        }
-    }
-
     /// Takes a link into service.
     pub(super) fn attach(&mut self, link: Link, mark: Mark) -> io::Result<()> {
         let uplink = Uplink::new(link, mark, self.private.size)?;
@@ -208,10 +193,11 @@ impl Writer {
         let name = segments.last().filter(|name| name.sequence > live);
         let newest = name.map(|name| Segment::open(directory.as_fd(), name.clone())).transpose()?;
         let failed = self.record.failed();
-        let saved = newest
+        let saves = newest
             .as_ref()
             .zip(failed)
-            .is_some_and(|(newest, failed)| saved_in(&directory, segments, failed, &newest.name));
+            .and_then(|(newest, failed)| saved_in(&directory, segments, failed, &newest.name));
+        let saved = saves.is_some();
         let swapped = !self.live.is_current(directory.as_fd())?;
         let newer = |newest: &Segment| Ok::<_, io::Error>(Newer { length: newest.length()?, saved, swapped });
         let newer = newest.as_ref().map(newer).transpose()?;
@@ -220,8 +206,8 @@ impl Writer {
                 self.leaving = leave;
                 // Also what was given up before.
                 self.uncommitted |= mid_batch;
-                self.rotation = Some(match failed.filter(|_| saved) {
-                    Some(failed) => Rotation::adopt_saved(segment, failed)?,
+                self.rotation = Some(match saves {
+                    Some(saves) => Rotation::adopt_saved(segment, saves)?,
                     None => Rotation::adopt(segment),
                 });
                 self.move_on(Instant::now());

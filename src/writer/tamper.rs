@@ -31,10 +31,12 @@ enum Tampered {
 }
 
 /// Compares what was seen with what the writer left: `length` bytes under two names.
-fn judge(seen: Seen, length: u64) -> Option<Tampered> {
+///
+/// `uncommitted`: a batch that is not committed may stand behind them.
+fn judge(seen: Seen, length: u64, uncommitted: bool) -> Option<Tampered> {
     match seen {
         Seen { links: 0, .. } => Some(Tampered::Deleted),
-        Seen { length: found, .. } if found != length => Some(Tampered::Resized),
+        Seen { length: found, .. } if found < length || (found > length && !uncommitted) => Some(Tampered::Resized),
         Seen { named: true, current: true, .. } => None,
         _ => Some(Tampered::Renamed),
     }
@@ -43,12 +45,12 @@ fn judge(seen: Seen, length: u64) -> Option<Tampered> {
 impl Writer {
     /// Looks whether the live segment is as it was left; if not, the next step is a rotation.
     pub(super) fn examine_live(&mut self) {
-        if self.pending.is_some() || self.must_move() {
+        if self.must_move() {
             return;
         }
         // A directory that cannot be read for the moment says nothing about the file.
         let Ok(seen) = self.look_at_live() else { return };
-        let Some(tampered) = judge(seen, self.offset) else { return };
+        let Some(tampered) = judge(seen, self.offset, self.uncommitted) else { return };
         if tampered == Tampered::Renamed && self.rotation.is_some() {
             return;
         }
@@ -78,9 +80,11 @@ impl Writer {
         self.rotation.get_or_insert_with(Rotation::new);
     }
 
-    /// Before a batch: whether the live segment is there and ends where the writer left it. If not, it is examined at once.
+    /// Before a batch, also one that is tried again: whether the live segment is there and ends where the writer left it. If
+    /// not, it is examined at once: a batch behind what is gone would leave a hole.
     pub(super) fn is_untouched(&mut self) -> bool {
-        let changed = |found: Metadata| found.len() != self.offset || found.nlink() == 0;
+        let longer = |found: &Metadata| found.len() > self.offset && !self.uncommitted;
+        let changed = |found: Metadata| found.len() < self.offset || longer(&found) || found.nlink() == 0;
         if self.live.file.metadata().is_ok_and(changed) {
             self.examine_live();
         }
@@ -111,13 +115,15 @@ mod tests {
     #[test]
     fn every_kind_of_tampering_is_told() {
         let well = Seen { links: 2, named: true, current: true, length: 10 };
-        assert_eq!(judge(well, 10), None);
+        assert_eq!(judge(well, 10, false), None);
         // Somebody's own hard link, a backup's for example, is nobody's business.
-        assert_eq!(judge(Seen { links: 3, ..well }, 10), None);
-        assert_eq!(judge(Seen { links: 0, named: false, current: false, ..well }, 10), Some(Tampered::Deleted));
-        assert_eq!(judge(Seen { length: 0, ..well }, 10), Some(Tampered::Resized));
-        assert_eq!(judge(Seen { length: 11, ..well }, 10), Some(Tampered::Resized));
-        assert_eq!(judge(Seen { named: false, ..well }, 10), Some(Tampered::Renamed));
-        assert_eq!(judge(Seen { current: false, ..well }, 10), Some(Tampered::Renamed));
+        assert_eq!(judge(Seen { links: 3, ..well }, 10, false), None);
+        assert_eq!(judge(Seen { links: 0, named: false, current: false, ..well }, 10, false), Some(Tampered::Deleted));
+        assert_eq!(judge(Seen { length: 0, ..well }, 10, false), Some(Tampered::Resized));
+        assert_eq!(judge(Seen { length: 11, ..well }, 10, false), Some(Tampered::Resized));
+        assert_eq!(judge(Seen { length: 11, ..well }, 10, true), None);
+        assert_eq!(judge(Seen { length: 9, ..well }, 10, true), Some(Tampered::Resized));
+        assert_eq!(judge(Seen { named: false, ..well }, 10, false), Some(Tampered::Renamed));
+        assert_eq!(judge(Seen { current: false, ..well }, 10, false), Some(Tampered::Renamed));
     }
 }

@@ -57,7 +57,8 @@ impl Writer {
     pub(super) fn sleep(&self, now: Instant) -> Duration {
         let retry = self.rotation_retry.filter(|_| self.wants_rotation() || self.must_move());
         let until = |at: Instant| at.saturating_duration_since(now);
-        let timers = [self.stalled, retry, self.sync_at()].into_iter().flatten().map(until);
+        let timers =
+            [self.stalled.filter(|_| !self.must_move()), retry, self.sync_at()].into_iter().flatten().map(until);
         timers.chain(self.edge(now)).chain([TICK]).min().unwrap_or(TICK)
     }
 
