@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use support::checker::{self, Expect};
 use support::daemon::{Daemon, Setup};
 use support::framing::Format;
+use support::harm;
 use support::home::Home;
 use support::load::{Load, OnBreak, Shape};
 use support::small::Small;
@@ -104,11 +105,9 @@ fn the_live_file_is_emptied_or_deleted_to_make_room() {
 #[test]
 fn an_orphaned_writer_leaves_a_full_disk_and_frees_the_lock() {
     let Some((small, mut daemon, load)) = full("stored") else { return };
-    daemon.remember();
-    processes::signal(daemon.supervisor(), Signal::SIGKILL);
-    daemon.wait_exit(DEADLINE);
     // Two seconds by design.
-    wait_until(Duration::from_secs(10), "the end of all", || daemon.log().contains("leaving"));
+    let span = harm::kill_supervisor(&mut daemon);
+    assert!(span < Duration::from_secs(10), "{span:?} until all had ended");
     let histories = load.finish();
     small.give_room();
     daemon.start_again();

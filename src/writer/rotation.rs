@@ -4,7 +4,7 @@
 //! written again. A kill leaves a newer, empty segment behind, which the next writer finds and goes on with.
 //!
 //! Where acknowledged records have to be saved from segments that failed, the new segment begins with them: Create (a
-//! hidden file) → Fill (and sync) → Note (in the manifest) → Names → Link → Swap. The one step that counts is the link
+//! hidden file) → Fill (and sync) → Note (in the manifest) → Name → Sync (the directory) → Link → Swap. The one step that counts is the link
 //! that gives the file its name: before it the records are where they were, after it they are in the new segment.
 use super::plan::Stage;
 use crate::config::Config;
