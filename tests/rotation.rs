@@ -20,7 +20,7 @@ use support::drive::{drive, serve};
 use support::framing::{Format, Framing};
 use support::home::Home;
 use support::load::{Load, Shape};
-use support::{DEADLINE, came_true, stays_false, wait_until};
+use support::{DEADLINE, came_true, processes, stays_false, wait_until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -125,6 +125,25 @@ fn by_signal_while_clients_send() {
             wait_until(DEADLINE, "a record", || fs::metadata(daemon.current()).unwrap().len() > 0);
         }
     });
+}
+
+/// The writer dies with the request in its channel, or before it came.
+#[test]
+fn a_rotation_asked_of_a_dead_writer_is_done_by_the_next() {
+    let mut daemon = Setup::default().start();
+    for signal_first in [false, true] {
+        one_client(&daemon, 3);
+        let (before, writer) = (inode(&daemon.current()), daemon.writer());
+        if signal_first {
+            daemon.signal(Signal::SIGUSR1);
+        }
+        processes::signal(writer, Signal::SIGKILL);
+        if !signal_first {
+            daemon.signal(Signal::SIGUSR1);
+        }
+        wait_until(DEADLINE, "a rotation", || inode(&daemon.current()) != before);
+    }
+    daemon.stop();
 }
 
 #[test]

@@ -126,6 +126,8 @@ struct Supervisor {
     /// `ready` is to be told once everything serves.
     tell_ready: bool,
     reload_wanted: bool,
+    /// No new segment has been heard of since it was asked for.
+    rotate_wanted: bool,
     /// When the last reload began.
     reloaded_at: Instant,
     /// A role has not yet taken all that was sent to it.
@@ -168,6 +170,7 @@ impl Supervisor {
             was_ready: false,
             tell_ready: true,
             reload_wanted: false,
+            rotate_wanted: false,
             reloaded_at: Instant::now(),
             unsent: false,
             stop: None,
@@ -286,6 +289,7 @@ impl Supervisor {
                 Signal::SIGTERM | Signal::SIGINT => self.stop_asked(signal),
                 Signal::SIGHUP => self.reload_wanted = true,
                 Signal::SIGUSR1 => {
+                    self.rotate_wanted = true;
                     // One that waits for room is as good as many.
                     if let Some(writer) = self.writer.as_mut().filter(|writer| writer.channel.unsent() == 0) {
                         writer.channel.send(ToWriter::Rotate);

@@ -1,6 +1,7 @@
 //! Stopping, in order: workers stop accepting, wait for their last acks, echo, close, leave; the writer stores what is
 //! left, syncs and leaves last. For what the disk has no room nobody waits: it is refused. A second signal, and `server.shutdown-timeout`, cut the first half short.
 use super::Supervisor;
+use super::listeners::Listeners;
 use crate::exit;
 use crate::ipc::control::{ToWorker, ToWriter};
 use crate::sys::process::{self, Ending};
@@ -117,6 +118,8 @@ impl Supervisor {
         self.notify.stopping("stopping");
         self.stop = Some(Stop::new(now, now + self.config.server.shutdown_timeout, code));
         self.tell_workers(ToWorker::Close);
+        // Who comes now is refused at once, and can go elsewhere.
+        self.ground.listeners = Listeners::default();
     }
 
     /// The start failed: whoever is there leaves, and the daemon with this code.

@@ -2,7 +2,7 @@
 //! order, before anything is forked.
 use super::listeners::Listeners;
 use super::pidfile::PidFile;
-use crate::config::Config;
+use crate::config::{Config, Echo, OnDiskFull};
 use crate::exit::{self, Fatal};
 use crate::ipc::commit::CommitRecord;
 use crate::ipc::link::PrivatePipe;
@@ -84,6 +84,14 @@ fn open_store(config: &Config) -> Result<OpenStore, Fatal> {
     let directory = Directory::open_or_make(&config.store.directory)?;
     let lock = directory.lock()?;
     let (epoch, era) = directory.begin_epoch()?;
+    if epoch == 1 {
+        crate::notice!("{} holds no store yet: a new one is begun", config.store.directory.display());
+    }
+    if config.store.on_disk_full == OnDiskFull::Reject && config.server.echo == Echo::Received {
+        crate::notice!(
+            "store.on-disk-full = \"reject\" has no effect with server.echo = \"received\": what was echoed waits for room"
+        );
+    }
     Ok((directory.into_fd(), lock, epoch, era))
 }
 

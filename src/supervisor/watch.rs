@@ -1,7 +1,7 @@
 //! The children's lives as the supervisor sees them: what they say, how they end, and what follows from it.
 use super::{FIRST_WORKER, Supervisor, WRITER, crew, restart};
 use crate::exit::{self, Fatal};
-use crate::ipc::control::{Received, ToSupervisor};
+use crate::ipc::control::{Received, ToSupervisor, ToWriter};
 use crate::ipc::scoreboard::Count;
 use crate::sys::AsFd;
 use crate::sys::poll::Interest;
@@ -118,11 +118,16 @@ impl Supervisor {
             ToSupervisor::Ready => {
                 if let Some(writer) = &mut self.writer {
                     writer.ready = true;
+                    // Its predecessor may have died with the request.
+                    if self.rotate_wanted {
+                        writer.channel.send(ToWriter::Rotate);
+                    }
                     self.writer_deaths = if self.was_ready { self.writer_deaths } else { restart::Deaths::default() };
                 }
             }
             ToSupervisor::Failed { code, message } => self.last_words = Some(Fatal::new(code, message)),
             ToSupervisor::Segment { sequence, file } => {
+                self.rotate_wanted &= self.segments.iter().any(|(kept, _)| *kept == sequence);
                 self.segments.retain(|(kept, _)| *kept != sequence);
                 self.segments.push((sequence, file));
             }

@@ -126,7 +126,7 @@ fn set_torn_aside(directory: &Arc<OwnedFd>, name: &SegmentName, format: Option<F
     let Some(Torn { whole, moved, aside }) = repair(directory.as_fd(), name, format)? else { return Ok(false) };
     let name = name.build();
     warn!(
-        "unclean end: {moved} bytes after byte {whole} of {name} are no whole record; moved to {aside}; unless power was cut, none of it was echoed as stored"
+        "unclean end: {moved} bytes after byte {whole} of {name} are no whole record; moved to {aside}; unless power was cut, or somebody else changed the file, none of it was echoed as stored"
     );
     Ok(true)
 }
