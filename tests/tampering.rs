@@ -103,7 +103,7 @@ fn nothing_is_echoed_without_a_directory() {
         let doomed = daemon.home().join("doomed");
         fs::rename(daemon.store(), &doomed).unwrap();
         fs::write(daemon.store(), "").unwrap();
-        fs::remove_dir_all(doomed).unwrap();
+        support::remove_all(&doomed);
         wait_until(DEADLINE, "a word of it", || daemon.log().contains("nothing is echoed until it can"));
         let mut stream = std::net::TcpStream::connect(daemon.address).unwrap();
         stream.write_all(b"hello\n").unwrap();

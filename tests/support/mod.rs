@@ -42,6 +42,17 @@ pub fn wait_until(deadline: Duration, what: &str, mut happened: impl FnMut() -> 
     assert!(came_true(deadline, &mut happened), "not within {deadline:?}: {what}");
 }
 
+/// `rm -rf` of a directory in which a daemon may just make a file: until it is gone.
+pub fn remove_all(directory: &std::path::Path) {
+    use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
+    let mut gone = || match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == DirectoryNotEmpty => false,
+        Err(error) if error.kind() != NotFound => panic!("cannot remove {}: {error}", directory.display()),
+        _ => true,
+    };
+    assert!(came_true(DEADLINE, &mut gone), "{} is not to be emptied", directory.display());
+}
+
 /// Looks every 2 ms whether `happened`, for at most `span`.
 pub fn came_true(span: Duration, mut happened: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + span;

@@ -30,7 +30,7 @@ fn what_is_sent_after_it_is_in_the_new_directory() {
         let mut daemon = setup(echo).start();
         echoes(&daemon, 10);
         let before = (epoch(&daemon.store()), numbers(&daemon.store()));
-        fs::remove_dir_all(daemon.store()).unwrap();
+        remove_all(&daemon.store());
         let history = echoes(&daemon, 10);
         says(&daemon, AGAIN);
         assert_eq!(times(&daemon, AGAIN), 1, "it is said once");
@@ -67,7 +67,7 @@ fn under_load_no_connection_is_lost() {
         let load = Load::start(daemon.address, Shape::default());
         for round in 1..=3 {
             load.progress(2000);
-            fs::remove_dir_all(daemon.store()).or_else(|_| fs::remove_dir_all(daemon.store())).unwrap();
+            remove_all(&daemon.store());
             wait_until(DEADLINE, "another directory", || times(&daemon, AGAIN) == round);
             daemon.remember();
         }
@@ -89,7 +89,7 @@ fn what_cannot_be_made_again_is_tried_until_it_can() {
     let (store, doomed) = (daemon.store(), daemon.home().join("doomed"));
     fs::rename(&store, &doomed).unwrap();
     fs::write(&store, "in the way").unwrap();
-    fs::remove_dir_all(&doomed).unwrap();
+    remove_all(&doomed);
     says(&daemon, "it is a symlink or no directory");
     wait_until(DEADLINE, "the status", || daemon.notified("STATUS=no store, see the log"));
     let mut stream = TcpStream::connect(daemon.address).unwrap();
@@ -122,7 +122,7 @@ fn an_older_copy_in_its_place_is_gone_on_in() {
     fs::remove_file(copy.join(".lock")).unwrap();
     fs::rename(&store, daemon.home().join("old")).unwrap();
     fs::rename(&copy, &store).unwrap();
-    fs::remove_dir_all(daemon.home().join("old")).unwrap();
+    remove_all(&daemon.home().join("old"));
     says(&daemon, AGAIN);
     echoes(&daemon, 10);
     daemon.stop();
@@ -142,7 +142,7 @@ fn another_store_in_its_place_is_left_alone() {
     assert!(mark.exists());
     fs::rename(&store, &doomed).unwrap();
     fs::rename(&other, &store).unwrap();
-    fs::remove_dir_all(&doomed).unwrap();
+    remove_all(&doomed);
     says(&daemon, "belongs to another store (epoch 9, this one is at 1)");
     stays_false(Duration::from_millis(500), "records in another store", || !checker::files(&store).is_empty());
     daemon.remember();
@@ -165,7 +165,7 @@ fn killed_at_any_moment_of_it() {
         let shape = Shape { on_break: OnBreak::Reconnect, ..Shape::default() };
         let load = Load::start(daemon.address, shape);
         load.progress(500);
-        fs::remove_dir_all(daemon.store()).or_else(|_| fs::remove_dir_all(daemon.store())).unwrap();
+        remove_all(&daemon.store());
         // The moment of the kill: part of the fault.
         std::thread::sleep(Duration::from_micros(chance.below(1_300_000)));
         let histories = if round % 2 == 0 {
