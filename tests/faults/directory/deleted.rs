@@ -3,7 +3,7 @@ use super::super::support::daemon::Daemon;
 use super::super::support::drive::serve;
 use super::super::support::load::{Load, OnBreak, Shape};
 use super::super::support::seed::{Chance, count, seed};
-use super::super::support::{DEADLINE, came_true, checker, processes, stays_false, wait_until};
+use super::super::support::{DEADLINE, came_true, checker, processes, remove_all, stays_false, wait_until};
 use super::{check_runs, client, echoes, epoch, numbers, says, setup, times, verified};
 use nix::sys::signal::Signal;
 use std::fs;
