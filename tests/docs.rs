@@ -87,7 +87,9 @@ fn test_of(path: &str) -> Option<(String, &str)> {
 
 /// The last cell of every row of the page of faults: its tests. One without a module is of the same as the one before.
 fn tests_of_faults(page: &str) -> Vec<String> {
-    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault |"));
+    // Behind the table for operators, whose last cells are no tests.
+    let evidence = page.split_once("\n## Processes").map_or(page, |(_, evidence)| evidence);
+    let rows = evidence.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault |"));
     let cells = rows.filter_map(|row| row.trim_end().strip_suffix('|')?.rsplit_once('|').map(|(_, cell)| cell));
     let mut tests: Vec<String> = Vec::new();
     for name in cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)) {
