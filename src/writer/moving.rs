@@ -126,6 +126,7 @@ impl Writer {
 
     fn stuck(&mut self, error: &io::Error, now: Instant) -> Progress {
         self.note(error, now);
+        self.note_again();
         self.tell_stuck(error);
         self.rotation_retry = Some(now + ROTATION_RETRY);
         Progress::Failed

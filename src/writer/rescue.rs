@@ -97,6 +97,21 @@ impl Writer {
         }
     }
 
+    /// While the saving does not succeed: the note of the failure, if the failing disk did not take it the first time.
+    pub(super) fn note_again(&self) {
+        let Some(oldest) = self.record.failed() else { return };
+        let closing = self.closing.iter().find(|closing| closing.name.sequence == oldest);
+        let (name, good_to) = match closing {
+            Some(closing) => (&closing.name, closing.good_to),
+            None if self.live.identity.sequence == oldest => (&self.live.name, self.good_to),
+            None => return,
+        };
+        let (segment, directory) = (name.build(), self.shelf.directory.as_fd());
+        if Manifest::read(directory).is_ok_and(|manifest| manifest.of(&segment).is_none()) {
+            let _ = manifest::append(directory, &[GoodTo { segment, good_to, moved_to: None, lost: Vec::new() }]);
+        }
+    }
+
     /// What follows `end` in the segment that was just left is not part of the store, though it could not be cut off.
     pub(super) fn disown(&mut self, segment: &str, end: u64) {
         let moved_to = Some(self.live.name.build());
