@@ -78,7 +78,7 @@ impl Supervisor {
             crate::debug!("worker {} ({}) ended: {ending}", worker.number, worker.pid);
             return;
         }
-        crate::warn!("worker {} ({}) ended: {ending}", worker.number, worker.pid);
+        crate::warn!("worker {} ({}) ended: {ending}; its connections are closed", worker.number, worker.pid);
         if worker.leaving || worker.generation != self.generation {
             return;
         }

@@ -39,7 +39,7 @@ pub(super) fn open(shelf: &mut Shelf, found: Found, era: Option<Era>, format: Fo
     let Some(base) = plan::inheritance(&found) else { return Ok((recover(shelf, era, format)?, found)) };
     match resume(shelf, base) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok((replace_lost(shelf, base, &error, format)?, plan::without_segment(found)))
+            Ok((replace_lost(shelf, base, format)?, plan::without_segment(found)))
         }
         result => Ok((result?, found)),
     }
@@ -163,12 +163,9 @@ fn open_writable(shelf: &Shelf, name: &SegmentName, identity: &Identity) -> io::
 
 /// The live segment is not where it was left: somebody removed or replaced it. What was not committed is still in the
 /// pipes and goes to a new one.
-fn replace_lost(shelf: &mut Shelf, base: &State, why: &io::Error, format: Format) -> io::Result<Opened> {
+fn replace_lost(shelf: &mut Shelf, base: &State, format: Format) -> io::Result<Opened> {
     let Identity { sequence, .. } = base.segment;
-    crate::error!(
-        "segment {sequence} is gone ({why}), and {} bytes of records with it; a new one takes over",
-        base.offset
-    );
+    crate::error!("segment {sequence} is gone, and {} bytes of records with it; a new one takes over", base.offset);
     shelf.last_sequence = shelf.last_sequence.max(sequence);
     let Begun { segment: live, second, .. } = Rotation::new().complete(shelf, clock::now_seconds())?;
     // What was put in the place of a deleted directory may be an older copy, in another format.
