@@ -86,7 +86,11 @@ impl Fault {
             ReloadWriter => {
                 let writer = daemon.writer();
                 // It works by this, so another one takes its place.
-                let size = 700 + i64::try_from(chance.next() % 300).unwrap();
+                let mut size = 700 + chance.below(300);
+                let config = std::fs::read_to_string(daemon.config_path()).unwrap();
+                if config.contains(&format!("\"{size}KiB\"")) {
+                    size += 300;
+                }
                 daemon.reconfigure(|setup| setup.set("rotate.max-size", format!("{size}KiB")));
                 reload(daemon);
                 wait_until(DEADLINE, "another writer", || {
