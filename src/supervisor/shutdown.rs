@@ -39,6 +39,8 @@ pub struct Stop {
     hurry: bool,
     /// The start failed: whatever ends is not replaced.
     given_up: bool,
+    /// The writer was killed: once it is gone, so is its hold on the lock.
+    killed: bool,
     /// The writer knows of the stop.
     warned: bool,
     /// The writer knows that all workers are gone.
@@ -58,6 +60,7 @@ impl Stop {
             deadline,
             hurry: false,
             given_up: false,
+            killed: false,
             warned: false,
             told: false,
             writer_deaths: 0,
@@ -71,6 +74,7 @@ impl Stop {
         self.tell_again();
         match ending {
             _ if self.given_up => self.writer_code = Some(exit::OK),
+            _ if self.killed => self.writer_code = Some(exit::FAILED),
             Ending::Exit(exit::OK) if self.stage == Stage::Finishing => self.writer_code = Some(exit::OK),
             _ => {
                 // Its frames are still in the pipes, and some may have been echoed: another one may do better.
@@ -177,13 +181,16 @@ impl Supervisor {
                     let _ = process::signal_child(worker.pid, Signal::SIGKILL);
                 }
             }
+            // In a call that does not return it cannot even be killed.
+            Stage::Finishing if stop.killed => stop.writer_code = Some(exit::FAILED),
             Stage::Finishing => {
                 crate::error!(
                     "the writer cannot store what is left in time; what is not in the file yet is lost, none of it echoed but in received mode"
                 );
-                stop.writer_code = Some(exit::FAILED);
-                if let Some(writer) = &self.writer {
-                    let _ = process::signal_child(writer.pid, Signal::SIGKILL);
+                (stop.killed, stop.deadline) = (true, now + ABORT_GRACE);
+                match &self.writer {
+                    Some(writer) => drop(process::signal_child(writer.pid, Signal::SIGKILL)),
+                    None => stop.writer_code = Some(exit::FAILED),
                 }
             }
         }
