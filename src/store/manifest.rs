@@ -88,8 +88,7 @@ impl Manifest {
 
     /// Where a segment ends for good, if its end was moved to another one, which `exists`.
     pub fn cut(&self, segment: &str, exists: impl Fn(&str) -> bool) -> Option<u64> {
-        let entry = self.of(segment)?;
-        entry.moved_to.as_deref().is_some_and(exists).then_some(entry.good_to)
+        self.moved(exists).find(|entry| entry.segment == segment).map(|entry| entry.good_to)
     }
 
     /// Segments whose end is in another one, which `exists`: their bytes beyond `good_to` do not count.
