@@ -23,16 +23,23 @@ fn check(daemon: &Daemon, histories: &[History]) {
     checker::check(&daemon.store(), Format::Text, histories, Expect::default());
 }
 
-/// The inode of the socket that listens on `address`, as `/proc/net/tcp` has it.
-fn listener(address: SocketAddr) -> Option<String> {
+/// Address and inode of every socket that listens, as `/proc/net/tcp` has them.
+fn listeners() -> Vec<(String, String)> {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let fields = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let listening = fields.filter(|fields| fields.get(3) == Some(&"0A"));
+    listening.map(|fields| (fields[1].to_owned(), fields[9].to_owned())).collect()
+}
+
+/// The inode of the socket that listens on `address`.
+fn listener(address: SocketAddr) -> Option<String> {
     let SocketAddr::V4(address) = address else { panic!("IPv4 only") };
     let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
-    let fields = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
-    fields
-        .into_iter()
-        .find(|fields| fields.get(1) == Some(&wanted.as_str()) && fields[3] == "0A")
-        .map(|fields| fields[9].to_owned())
+    listeners().into_iter().find(|(address, _)| *address == wanted).map(|(_, inode)| inode)
+}
+
+fn holds_socket(pid: i32, inode: &str) -> bool {
+    processes::descriptors(pid).iter().any(|held| held.target == format!("socket:[{inode}]"))
 }
 
 /// Sends `HUP` and waits for a generation of `count` workers that has none of the old ones accepting.
@@ -41,6 +48,10 @@ fn reload(daemon: &mut Daemon, count: usize) {
     daemon.signal(Signal::SIGHUP);
     wait_until(DEADLINE, "a new generation", || {
         daemon.workers().iter().filter(|pid| !old.contains(pid)).count() == count
+    });
+    wait_until(DEADLINE, "the old workers have let go of the listeners", || {
+        let listeners = listeners();
+        !old.iter().any(|pid| listeners.iter().any(|(_, inode)| holds_socket(*pid, inode)))
     });
     daemon.remember();
 }
@@ -77,8 +88,7 @@ fn a_reload_takes_up_a_changed_address() {
     let (first, second) = (daemon.address, free_address());
     let inode = listener(first);
     daemon.reconfigure(|setup| setup.listen(&[first, second]));
-    daemon.signal(Signal::SIGHUP);
-    wait_until(DEADLINE, "the second address", || TcpStream::connect(second).is_ok());
+    reload(&mut daemon, 2);
     assert_eq!(listener(first), inode, "the first one stays");
     let mut histories = serve(vec![client(first).quota(5), client(second).quota(5)]);
     let mut old = vec![client(first).quota(3)];
@@ -99,14 +109,9 @@ fn a_reload_takes_up_a_changed_address() {
 #[test]
 fn a_draining_worker_takes_no_connection_and_no_wake_up() {
     let mut daemon = Setup::default().start();
-    let old = daemon.workers();
     let mut lasting: Vec<Client> = (0..8).map(|_| client(daemon.address).quota(1)).collect();
     drive(&mut lasting, "an echo for each", |clients| clients.iter().all(Client::served));
     reload(&mut daemon, 2);
-    wait_until(DEADLINE, "the old workers have let go of the listener", || {
-        let listens = |pid: &i32| listener(daemon.address).is_some_and(|inode| holds_socket(*pid, &inode));
-        old.iter().filter(|pid| listens(pid)).count() == 0
-    });
     // One at a time: a wake-up that went to a worker which does not accept would leave that connection waiting.
     let mut histories = Vec::new();
     for _ in 0..50 {
@@ -116,10 +121,6 @@ fn a_draining_worker_takes_no_connection_and_no_wake_up() {
     histories.extend(serve(lasting));
     daemon.stop();
     check(&daemon, &histories);
-}
-
-fn holds_socket(pid: i32, inode: &str) -> bool {
-    processes::descriptors(pid).iter().any(|held| held.target == format!("socket:[{inode}]"))
 }
 
 #[test]
