@@ -1,6 +1,6 @@
 //! The listening sockets: bound once, kept over reloads as long as the configuration names them.
 use crate::exit::{self, Fatal};
-use crate::sys::socket::Listener;
+use crate::sys::socket::{Address, Listener};
 use crate::sys::{AsRawFd, RawFd};
 use std::io;
 use std::net::SocketAddr;
@@ -36,8 +36,10 @@ impl Listeners {
     }
 
     /// The addresses really bound.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().map(|(address, listener)| listener.local_address().unwrap_or(*address)).collect()
+    pub fn addresses(&self) -> Vec<Address> {
+        let bound =
+            |(address, listener): &(SocketAddr, Listener)| listener.local_address().unwrap_or(Address::Inet(*address));
+        self.0.iter().map(bound).collect()
     }
 
     /// Their descriptors.
