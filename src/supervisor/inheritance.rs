@@ -12,7 +12,7 @@ use crate::ipc::commit::CommitRecord;
 use crate::ipc::link::{self, Link, PrivatePipe};
 use crate::ipc::register::Register;
 use crate::store::recovery::CleanEnd;
-use crate::sys::{AsFd, OwnedFd, file, pipe};
+use crate::sys::{AsFd, OwnedFd, crash, file, pipe};
 use std::io;
 
 /// What outlives every process of a run.
@@ -43,6 +43,20 @@ impl Run {
         })
     }
 
+    /// Notes that this daemon comes right after the run that was kept. It may still fail to start (an address is taken):
+    /// then the next one comes right after this one.
+    pub fn claim(passed: &Passed, store: &OpenStore, config: &Config) -> io::Result<()> {
+        let word = store_word(store, config)?;
+        let register = passed.kept.iter().find(|(kept, _)| *kept == Kept::Register);
+        let register = register.and_then(|(_, memory)| Register::map(memory.as_fd()).ok());
+        if let Some(register) = register.filter(|register| register.store() == word)
+            && register.epoch().wrapping_add(1) == store.epoch
+        {
+            register.set_epoch(store.epoch);
+        }
+        Ok(())
+    }
+
     /// Goes on with the one that was kept, if that can be done, or begins one. What is not used is let go.
     pub fn go_on_or_begin(passed: Passed, store: &OpenStore, config: &Config, notify: &mut Notify) -> io::Result<Self> {
         let word = store_word(store, config)?;
@@ -63,6 +77,7 @@ impl Run {
         let run = run.map_or_else(Self::begin, Ok)?;
         run.register.set_store(word);
         run.register.set_epoch(store.epoch);
+        crash::point("run-taken-up");
         Ok(run)
     }
 
@@ -78,8 +93,10 @@ impl Run {
     /// Has it keep a new link, before anything can be in its pipe.
     pub fn keep_link(&self, link: &Link, notify: &mut Notify) {
         self.register.enter(link.terms);
+        crash::point("link-entered");
         notify.store(&Kept::Data(link.terms.id).name(), &link.data);
         notify.store(&Kept::Staging(link.terms.id).name(), &link.staging);
+        crash::point("link-kept");
     }
 
     /// Has it let go of a link that is drained.
@@ -152,7 +169,7 @@ impl Parts {
         let register = Register::map(register.as_fd()).map_err(|_| INCOMPLETE)?;
         match () {
             () if register.store() != word => Err("it wrote to another store, or in another format"),
-            () if register.epoch().wrapping_add(1) != store.epoch => Err("the store was used by another one since"),
+            () if register.epoch() != store.epoch => Err("the store was used by another one since"),
             () if CleanEnd::read(store.directory.as_fd()).is_ok_and(|note| note.is_some()) => Err("it ended well"),
             () => Ok(register),
         }

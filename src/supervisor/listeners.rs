@@ -162,8 +162,8 @@ mod tests {
         let kept = |address, socket: std::net::TcpListener| (Kept::Listener(address), OwnedFd::from(socket));
         let null = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let broken = "127.0.0.1:1".parse().unwrap();
-        let mut passed = Passed::default();
-        passed.kept = vec![kept(here, first), kept(there, second), (Kept::Listener(broken), null), commit()];
+        let kept = vec![kept(here, first), kept(there, second), (Kept::Listener(broken), null), commit()];
+        let mut passed = Passed { kept, ..Passed::default() };
         let mut listeners = Listeners::adopt(&mut passed).unwrap();
         assert_eq!(passed.kept.len(), 1, "the rest is not a listener");
         listeners.follow(&[there], None).unwrap();

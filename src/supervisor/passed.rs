@@ -67,7 +67,9 @@ impl Kept {
 
 /// Whether a supervisor of some other version has made this name.
 fn is_of_another_layout(name: &str) -> bool {
-    name.strip_prefix('v').and_then(|rest| rest.split_once('.')).is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+    name.strip_prefix('v')
+        .and_then(|rest| rest.split_once('.'))
+        .is_some_and(|(number, _)| number.parse::<u32>().is_ok())
 }
 
 /// Everything that was passed.

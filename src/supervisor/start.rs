@@ -71,6 +71,7 @@ fn occupy(
         Some(identity) => identity.act_as(|| open_store(config)).map_err(cannot_become)??,
         None => open_store(config)?,
     };
+    Run::claim(&passed, &store, config).map_err(system)?;
     let mut listeners = Listeners::adopt(&mut passed)?;
     listeners.follow(&config.server.listen, config.server.keepalive)?;
     if let Some(identity) = identity.filter(|identity| !identity.is_current()) {
