@@ -87,6 +87,9 @@ impl Daemon {
         self.write_config();
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         home::give_away(&self.log_path());
+        if !self.restarts {
+            self.manager.let_go();
+        }
         let passed = self.passed();
         let mut command = passing::command(&passed);
         command.arg("--config").arg(self.config_path()).env("NOTIFY_SOCKET", self.home.join("notify"));

@@ -5,6 +5,7 @@ use echostored::sys::fdpass;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 /// Collects every line of every message, in order.
 pub struct Manager {
     shared: Arc<Shared>,
+    path: PathBuf,
 }
 
 #[derive(Default)]
@@ -34,7 +36,7 @@ impl Manager {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         std::thread::spawn(move || theirs.collect(&socket));
-        Self { shared }
+        Self { shared, path }
     }
 
     pub fn heard(&self) -> Vec<String> {
@@ -44,6 +46,17 @@ impl Manager {
     /// A new start: what was heard before no longer counts.
     pub fn forget(&self) {
         self.shared.lines.lock().unwrap().clear();
+    }
+
+    /// Lets go of all that it keeps, as it does when a service is stopped for good; also of what it has not read yet.
+    pub fn let_go(&self) {
+        let mark = format!("MARK={}", std::process::id());
+        let before = self.heard().iter().filter(|line| **line == mark).count();
+        UnixDatagram::unbound().unwrap().send_to(mark.as_bytes(), &self.path).unwrap();
+        wait_until(Duration::from_secs(30), "the manager has read all", || {
+            self.heard().iter().filter(|line| **line == mark).count() > before
+        });
+        self.shared.kept.lock().unwrap().clear();
     }
 
     /// The names of what it keeps, sorted.
