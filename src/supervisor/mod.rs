@@ -15,6 +15,7 @@ mod shutdown;
 mod start;
 mod status;
 mod watch;
+mod watchdog;
 
 use crate::config::{self, Config, Workers};
 use crate::exit::{self, Fatal};
@@ -36,6 +37,7 @@ use start::Ground;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use watchdog::Watchdog;
 
 const SIGNALS: u64 = 0;
 const WRITER: u64 = 1;
@@ -138,6 +140,7 @@ struct Supervisor {
     stored_before: u64,
     status_at: Instant,
     complaint: reclaim::Complaint,
+    watchdog: Watchdog,
 }
 
 impl Supervisor {
@@ -146,12 +149,14 @@ impl Supervisor {
         let signals = Signals::new(&wanted)?;
         let poller = Poller::new(64)?;
         poller.add(&signals, SIGNALS, Interest::Input)?;
+        let notify = Notify::new();
+        let interval = watchdog::interval_from_environment().filter(|_| notify.wanted());
         Ok(Self {
             options,
             entries,
             ground,
             starter,
-            notify: Notify::new(),
+            notify,
             poller,
             signals,
             links: Vec::new(),
@@ -178,6 +183,7 @@ impl Supervisor {
             stored_before: 0,
             status_at: Instant::now(),
             complaint: reclaim::Complaint::default(),
+            watchdog: Watchdog::new(interval, Instant::now()),
         })
     }
 
@@ -213,6 +219,7 @@ impl Supervisor {
     /// What follows from the state: readiness, the start's failure, the stop's next step, the status line.
     fn advance(&mut self, now: Instant) -> Option<u8> {
         self.notify.flush();
+        self.watch_progress(now);
         self.unsent = self.flush_channels();
         if let Some(code) = self.advance_stop(now) {
             return Some(code);
@@ -307,6 +314,7 @@ impl Supervisor {
             leaving: self.workers.len() - self.current_workers().count(),
             connections: self.ground.admission.total(),
             rate,
+            disk: self.writer.as_ref().and_then(|writer| writer.scoreboard.get(Count::DiskUsed).checked_sub(1)),
             homeless: self.complaint.stands(Instant::now()),
             full: self.writer.as_ref().is_some_and(|writer| writer.scoreboard.get(Count::Full) > 0),
             degraded: serving < self.wanted_workers || self.writer.as_ref().is_none_or(|writer| !writer.ready),
@@ -331,7 +339,7 @@ impl Supervisor {
         let closes = self.workers.iter().filter_map(|worker| worker.close_at).filter(|_| self.stop.is_none());
         let stop = self.stop.as_ref().and_then(Stop::wakes_at);
         let next = forks.chain(closes).chain(self.writer_due).chain(stop).min();
-        let tick = if self.unsent { SEND_RETRY } else { TICK };
+        let tick = if self.unsent { SEND_RETRY } else { TICK.min(self.watchdog.tick()) };
         next.map_or(tick, |at| at.saturating_duration_since(now)).min(tick)
     }
 

@@ -57,11 +57,26 @@ impl Daemon {
         self.write_config();
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         home::give_away(&self.log_path());
-        let mut command = command(&["run", "--config"]);
-        command.arg(self.config_path()).env("NOTIFY_SOCKET", self.home.join("notify"));
+        let mut command = self.run_command();
+        command.env("NOTIFY_SOCKET", self.home.join("notify"));
         command.envs(self.setup.environment.iter().cloned()).current_dir(self.home.path());
         self.manager.forget();
         self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    }
+
+    fn run_command(&self) -> Command {
+        let mut command = match &self.setup.own_pid[..] {
+            [] => command(&["run", "--config"]),
+            names => {
+                // A shell that becomes the daemon knows its process id before it does.
+                let own: String = names.iter().map(|name| format!("{name}=$$ ")).collect();
+                let mut shell = unprivileged(Path::new("/bin/sh"));
+                shell.arg("-c").arg(own + "exec \"$0\" run --config \"$@\"").arg(home::binary());
+                shell
+            }
+        };
+        command.arg(self.config_path());
+        command
     }
 
     fn await_ready(&mut self) -> Result<(), i32> {
@@ -251,8 +266,13 @@ impl Drop for Daemon {
 
 /// `echostored ARGUMENTS`, as the unprivileged user.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(home::binary());
+    let mut command = unprivileged(home::binary());
     command.args(arguments);
+    command
+}
+
+fn unprivileged(program: &Path) -> Command {
+    let mut command = Command::new(program);
     if let Some((uid, gid)) = home::user() {
         // Clears the supplementary groups, too.
         command.uid(uid).gid(gid);

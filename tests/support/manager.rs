@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Collects every line of every message, in order.
 pub struct Manager {
@@ -14,7 +14,7 @@ pub struct Manager {
 
 #[derive(Default)]
 struct Shared {
-    lines: Mutex<Vec<String>>,
+    lines: Mutex<Vec<(Instant, String)>>,
     /// Reads no more.
     deaf: AtomicBool,
     gone: AtomicBool,
@@ -34,7 +34,12 @@ impl Manager {
     }
 
     pub fn heard(&self) -> Vec<String> {
-        self.shared.lines.lock().unwrap().clone()
+        self.shared.lines.lock().unwrap().iter().map(|(_, line)| line.clone()).collect()
+    }
+
+    /// When it heard this line.
+    pub fn times(&self, wanted: &str) -> Vec<Instant> {
+        self.shared.lines.lock().unwrap().iter().filter(|(_, line)| line == wanted).map(|(at, _)| *at).collect()
     }
 
     /// A new start: what was heard before no longer counts.
@@ -62,7 +67,7 @@ impl Shared {
         while !self.gone.load(Ordering::SeqCst) && !self.deaf.load(Ordering::SeqCst) {
             if let Ok(length) = socket.recv(&mut buffer) {
                 let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-                self.lines.lock().unwrap().extend(text.lines().map(str::to_owned));
+                self.lines.lock().unwrap().extend(text.lines().map(|line| (Instant::now(), line.to_owned())));
             }
         }
         if self.deaf.load(Ordering::SeqCst) {
