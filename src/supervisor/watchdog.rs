@@ -272,7 +272,7 @@ fn tell(who: Who, word: Word, interval: Option<Duration>) {
     match word {
         Word::Nothing => {}
         Word::Waits(long) => {
-            crate::warn!("{who} has waited for the disk for {long:.0?}; storing goes on when it answers")
+            crate::warn!("{who} has waited for the disk for {long:.0?}; it goes on when the disk answers")
         }
         Word::Hangs(long) => crate::error!(
             "{who} hangs: it has not moved for {long:.1?}; the service manager's watchdog ({:.1?}) will restart the service",
