@@ -5,8 +5,10 @@
 
 mod crew;
 mod detach;
+mod inheritance;
 mod listeners;
 mod notify;
+mod passed;
 mod pidfile;
 mod reclaim;
 mod reload;
@@ -20,7 +22,6 @@ mod watchdog;
 use crate::config::{self, Config, Workers};
 use crate::exit::{self, Fatal};
 use crate::ipc::control::{ToWorker, ToWriter};
-use crate::ipc::link::Link;
 use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::Entries;
 use crate::log;
@@ -31,6 +32,7 @@ use crate::sys::{OwnedFd, title};
 use detach::Starter;
 use nix::sys::signal::Signal;
 use notify::Notify;
+use passed::Passed;
 use restart::Deaths;
 use shutdown::Stop;
 use start::Ground;
@@ -76,12 +78,18 @@ pub fn run(options: Options, entries: Entries) -> u8 {
     log::set_level(loaded.config.log.level);
     loaded.warnings.iter().for_each(|warning| crate::warn!("{warning}"));
     let mut starter = Starter::nobody();
-    let started = start::sanitise().and_then(|()| {
+    let (mut notify, mut watchdog) = (Notify::default(), None);
+    let started = Passed::take().and_then(|passed| {
+        start::sanitise(&passed.numbers())?;
+        notify = Notify::new();
+        // It asks the process that it has started: not one that detaches.
+        watchdog = watchdog::interval_from_environment().filter(|_| notify.wanted() && !options.daemon);
+        process::forget_service_environment().map_err(|error| Fatal::system("clear the environment", error))?;
         if options.daemon {
             starter = detach::detach(&loaded.config.daemon)?;
         }
         title::set("echostored: supervisor");
-        start::prepare(&loaded.config, options.daemon)
+        start::prepare(&loaded.config, options.daemon, passed, &mut notify)
     });
     let failed = |starter: &mut Starter, fatal: &Fatal| {
         crate::error!("{fatal}");
@@ -90,7 +98,15 @@ pub fn run(options: Options, entries: Entries) -> u8 {
     };
     match started {
         Err(fatal) => failed(&mut starter, &fatal),
-        Ok(ground) => match Supervisor::new(options, loaded.config, ground, entries, starter) {
+        Ok(ground) => match Supervisor::new(
+            options,
+            loaded.config,
+            ground,
+            entries,
+            starter,
+            notify,
+            Watchdog::new(watchdog, Instant::now()),
+        ) {
             Err(error) => failed(&mut Starter::nobody(), &Fatal::system("start", error)),
             Ok(supervisor) => supervisor.serve(),
         },
@@ -107,7 +123,6 @@ struct Supervisor {
     notify: Notify,
     poller: Poller,
     signals: Signals,
-    links: Vec<Link>,
     /// Second descriptions of the live segment and of those closed before it that are not synced yet.
     segments: Vec<(u64, OwnedFd)>,
     writer: Option<crew::Writer>,
@@ -121,7 +136,6 @@ struct Supervisor {
     slots: Vec<(Deaths, Option<Instant>)>,
     wanted_workers: usize,
     generation: u64,
-    last_id: u64,
     last_frame_limit: usize,
     /// Everything served at least once.
     was_ready: bool,
@@ -144,13 +158,19 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn new(options: Options, config: Config, ground: Ground, entries: Entries, starter: Starter) -> io::Result<Self> {
+    fn new(
+        options: Options,
+        config: Config,
+        ground: Ground,
+        entries: Entries,
+        starter: Starter,
+        notify: Notify,
+        watchdog: Watchdog,
+    ) -> io::Result<Self> {
         let wanted = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGCHLD];
         let signals = Signals::new(&wanted)?;
         let poller = Poller::new(64)?;
         poller.add(&signals, SIGNALS, Interest::Input)?;
-        let notify = Notify::new();
-        let interval = watchdog::interval_from_environment().filter(|_| notify.wanted());
         Ok(Self {
             options,
             entries,
@@ -159,7 +179,6 @@ impl Supervisor {
             notify,
             poller,
             signals,
-            links: Vec::new(),
             segments: Vec::new(),
             writer: None,
             writer_deaths: Deaths::default(),
@@ -170,7 +189,6 @@ impl Supervisor {
             wanted_workers: worker_count(&config),
             config,
             generation: 1,
-            last_id: 0,
             last_frame_limit: 0,
             was_ready: false,
             tell_ready: true,
@@ -183,7 +201,7 @@ impl Supervisor {
             stored_before: 0,
             status_at: Instant::now(),
             complaint: reclaim::Complaint::default(),
-            watchdog: Watchdog::new(interval, Instant::now()),
+            watchdog,
         })
     }
 
@@ -276,8 +294,8 @@ impl Supervisor {
 
     fn now_ready(&mut self, now: Instant) {
         if !self.was_ready {
-            for address in self.ground.listeners.addresses() {
-                crate::notice!("listening on {address}");
+            for place in self.ground.listeners.places() {
+                crate::notice!("listening on {place}");
             }
             crate::notice!("ready: {} workers, store {}", self.wanted_workers, self.config.store.directory.display());
         }
