@@ -91,7 +91,7 @@ impl Daemon {
             self.manager.let_go();
         }
         let passed = self.passed();
-        let mut command = passing::command(&passed);
+        let mut command = passing::command(&passed, &self.setup.own_pid);
         command.arg("--config").arg(self.config_path()).env("NOTIFY_SOCKET", self.home.join("notify"));
         command.envs(self.setup.environment.iter().cloned()).current_dir(self.home.path());
         self.manager.forget();

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Collects every line of every message, in order.
 pub struct Manager {
@@ -18,7 +18,7 @@ pub struct Manager {
 
 #[derive(Default)]
 struct Shared {
-    lines: Mutex<Vec<String>>,
+    lines: Mutex<Vec<(Instant, String)>>,
     /// What it was asked to keep, by name.
     kept: Mutex<Vec<(String, OwnedFd)>>,
     /// Reads no more.
@@ -40,7 +40,12 @@ impl Manager {
     }
 
     pub fn heard(&self) -> Vec<String> {
-        self.shared.lines.lock().unwrap().clone()
+        self.shared.lines.lock().unwrap().iter().map(|(_, line)| line.clone()).collect()
+    }
+
+    /// When it heard this line.
+    pub fn times(&self, wanted: &str) -> Vec<Instant> {
+        self.shared.lines.lock().unwrap().iter().filter(|(_, line)| line == wanted).map(|(at, _)| *at).collect()
     }
 
     /// A new start: what was heard before no longer counts.
@@ -98,7 +103,7 @@ impl Shared {
             if let Ok((length, fds)) = fdpass::receive(socket.as_fd(), &mut buffer) {
                 let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
                 self.keep(&text, fds);
-                self.lines.lock().unwrap().extend(text.lines().map(str::to_owned));
+                self.lines.lock().unwrap().extend(text.lines().map(|line| (Instant::now(), line.to_owned())));
             }
         }
         if self.deaf.load(Ordering::SeqCst) {
