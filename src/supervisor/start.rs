@@ -1,5 +1,6 @@
 //! From a configuration to everything a role needs: the store locked, the listeners bound, the user switched, in that
 //! order, before anything is forked.
+use super::control::{self, Control};
 use super::listeners::Listeners;
 use super::pidfile::PidFile;
 use crate::config::{Config, Echo, OnDiskFull};
@@ -28,6 +29,7 @@ pub struct Ground {
     /// What the last run left.
     pub era: Option<Era>,
     pub listeners: Listeners,
+    pub control: Control,
     pub private: PrivatePipe,
     pub commit: OwnedFd,
     pub admission_memory: OwnedFd,
@@ -63,14 +65,29 @@ fn occupy(config: &Config, identity: Option<&Identity>) -> Result<Ground, Fatal>
     let mut listeners = Listeners::default();
     listeners.follow(&config.server.listen, config.server.keepalive)?;
     if let Some(identity) = identity.filter(|identity| !identity.is_current()) {
+        // What is missing is told when the socket cannot be made there.
+        let _ = control::make_directory_for(&config.control, identity);
         identity.assume().map_err(cannot_become)?;
     }
+    let control = Control::open(&config.control)?;
     // As the user that the roles run as: the pipes count against its limits.
     let private = PrivatePipe::new().map_err(system)?;
     let commit = CommitRecord::memory().map_err(system)?;
     let admission_memory = Admission::memory().map_err(system)?;
     let admission = Admission::map(admission_memory.as_fd()).map_err(system)?;
-    Ok(Ground { directory, lock, epoch, era, listeners, private, commit, admission_memory, admission, pid_file: None })
+    Ok(Ground {
+        directory,
+        lock,
+        epoch,
+        era,
+        listeners,
+        control,
+        private,
+        commit,
+        admission_memory,
+        admission,
+        pid_file: None,
+    })
 }
 
 fn cannot_become(error: io::Error) -> Fatal {

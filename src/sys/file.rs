@@ -113,6 +113,11 @@ pub fn stat_at(directory: BorrowedFd<'_>, name: &str) -> io::Result<FileStat> {
     Ok(fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
 
+/// Whether it is a Unix socket (inode(7)).
+pub fn is_socket(stat: &FileStat) -> bool {
+    stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFSOCK
+}
+
 /// `lstat(2)`: of the path's last part itself, if that is a symlink.
 pub fn stat_path(path: &Path) -> io::Result<FileStat> {
     Ok(nix::sys::stat::lstat(path)?)

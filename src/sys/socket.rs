@@ -1,4 +1,4 @@
-//! TCP sockets: the door of socket2.
+//! Sockets: the door of socket2.
 use super::{AsFd, AsRawFd, BorrowedFd, OwnedFd, retry};
 use nix::libc;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -80,6 +80,14 @@ impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> super::RawFd {
         self.0.as_raw_fd()
     }
+}
+
+/// Whether somebody listens at the Unix socket `path`: connects, and leaves. Never waits: a queue that is full is
+/// `WouldBlock` (connect(2), `EAGAIN`).
+pub fn knock(path: &std::path::Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&socket2::SockAddr::unix(path)?)
 }
 
 /// A connected, non-blocking stream socket.
