@@ -17,6 +17,9 @@ const NAME: &str = "control.sock";
 /// The directory for it where the service manager gives none.
 const DIRECTORY: &str = "/run/echostored";
 
+/// Refused for want of a place, before anything was done: to be asked again.
+pub const BUSY: &str = "too many commands at once; try again";
+
 /// Where the socket is: as the configuration says, else in the first directory of `$RUNTIME_DIRECTORY`
 /// (systemd.exec(5)), else in `/run/echostored`.
 pub fn place(control: &Control) -> PathBuf {

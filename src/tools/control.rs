@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::Duration;
 
 use crate::config;
@@ -18,6 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(75);
 const MAX_REPLY: u64 = 16 << 20;
 /// The longest path that connect(2) takes.
 const MAX_PATH: usize = 107;
+
+/// How often a daemon that has no place for another command is asked, and the time between.
+const TRIES: u32 = 20;
+const REST: Duration = Duration::from_millis(100);
 
 /// How the answer is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +43,18 @@ pub fn run(request: Request, socket: Option<PathBuf>, config: &Path, shown: Show
             Err(error) => return fail(exit::CONFIG, &format!("{error}, or the daemon's socket with --socket PATH")),
         },
     };
-    let line = match ask(request, &path) {
-        Ok(line) => line,
-        Err(error) => return fail(exit::FAILED, &no_answer(request, &path, &error)),
+    let mut tries = 1..TRIES;
+    let (line, reply) = loop {
+        let line = match ask(request, &path) {
+            Ok(line) => line,
+            Err(error) => return fail(exit::FAILED, &no_answer(request, &path, &error)),
+        };
+        match Reply::parse(&line) {
+            Some(Reply::Failed { error, .. }) if error == command::BUSY && tries.next().is_some() => sleep(REST),
+            reply => break (line, reply),
+        }
     };
-    match Reply::parse(&line) {
+    match reply {
         Some(Reply::Failed { code, error }) => fail(code.max(exit::FAILED), &error),
         Some(_) if shown == Shown::Json => print(&line),
         Some(reply) => show(&reply),
@@ -84,16 +96,18 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
 /// What was tried, where, why it failed, what to do.
 fn no_answer(request: Request, path: &Path, error: &io::Error) -> String {
     use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied, TimedOut, UnexpectedEof, WouldBlock};
+    let running =
+        "is it running? (systemctl status echostored) If control.socket was just changed, it is still at the old one";
     let (why, remedy) = match error.kind() {
-        NotFound => ("there is no such socket".to_owned(), "is it running? (systemctl status echostored)"),
-        ConnectionRefused => ("nobody listens".to_owned(), "is it running? (systemctl status echostored)"),
+        NotFound => ("there is no such socket".to_owned(), running),
+        ConnectionRefused => ("nobody listens".to_owned(), running),
         PermissionDenied => ("permission denied".to_owned(), "root may, and members of its group"),
         WouldBlock | TimedOut => (format!("no answer within {PATIENCE:?}"), "its log may tell why"),
         UnexpectedEof => ("it went away without an answer".to_owned(), "its log may tell why"),
         _ => (error.to_string(), "its log may tell why"),
     };
     let (word, path) = (request.word(), path.display());
-    format!("cannot ask the daemon for {word} at {path}: {why}; {remedy}; another socket: --socket PATH")
+    format!("cannot ask the daemon for {word} at {path}: {why}; {remedy}. Another socket: --socket PATH")
 }
 
 /// Warnings go to stderr; of a reload there is nothing else to say.
@@ -150,7 +164,7 @@ fn text(report: &Report) -> String {
         ("store", report.directory.clone()),
         ("live file", segment.to_owned()),
         ("mode", format!("echo {}, framing {}", report.echo, report.framing)),
-        ("stored", format!("{} messages, {} bytes, {} files begun", stored.messages, stored.bytes, stored.rotations)),
+        ("stored", format!("{} messages, {} bytes, {} rotations", stored.messages, stored.bytes, stored.rotations)),
         ("disk", format!("{} syncs, {} faults, {} messages refused", stored.syncs, stored.faults, stored.refused)),
         ("accepted", format!("{} connections", totals.workers.accepted)),
     ];

@@ -104,7 +104,7 @@ impl Clients {
     /// the newcomer.
     pub fn admit(&mut self, stream: UnixStream, poller: &Poller, now: Instant) -> io::Result<Option<u64>> {
         stream.set_nonblocking(true)?;
-        let busy = Reply::failed(exit::FAILED, "too many commands at once; try again").line();
+        let busy = Reply::failed(exit::FAILED, command::BUSY).line();
         if self.all.len() >= MOST {
             let idle = self.all.iter().position(|client| !matches!(client.state, State::Waiting(_)));
             let Some(idle) = idle else {

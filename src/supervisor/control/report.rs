@@ -64,6 +64,8 @@ impl Supervisor {
         let ledger = &self.ground.control.ledger;
         let figures = self.figures(ledger.rate);
         let server = &self.config.server;
+        let mut workers: Vec<Worker> = self.workers.iter().map(|worker| self.tell_worker(worker, now)).collect();
+        workers.sort_by_key(|worker| (worker.generation, worker.number));
         Report {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -85,7 +87,7 @@ impl Supervisor {
             connections: figures.connections,
             messages_per_second: figures.rate,
             totals: self.totals(),
-            workers: self.workers.iter().map(|worker| self.tell_worker(worker, now)).collect(),
+            workers,
             writer: self.writer.as_ref().map(|writer| Writer {
                 pid: number(writer.pid),
                 uptime_seconds: seconds(writer.born, now),
