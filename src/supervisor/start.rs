@@ -1,5 +1,6 @@
 //! From a configuration to everything a role needs: the store locked, the listeners bound, the user switched, in that
 //! order, before anything is forked.
+use super::control::{self, Control};
 use super::inheritance::Run;
 use super::listeners::Listeners;
 use super::notify::Notify;
@@ -24,6 +25,7 @@ const PARENTS_UMASK: u32 = 0o022;
 pub struct Ground {
     pub store: OpenStore,
     pub listeners: Listeners,
+    pub control: Control,
     pub run: Run,
     pub admission_memory: OwnedFd,
     pub admission: Admission,
@@ -75,15 +77,18 @@ fn occupy(
     let mut listeners = Listeners::adopt(&mut passed)?;
     listeners.follow(&config.server.listen, config.server.keepalive)?;
     if let Some(identity) = identity.filter(|identity| !identity.is_current()) {
+        // What is missing is told when the socket cannot be made there.
+        let _ = control::make_directory_for(&config.control, identity);
         identity.assume().map_err(cannot_become)?;
     }
+    let control = Control::open(&config.control)?;
     // As the user that the roles run as: the pipes count against its limits.
     let mut run = Run::go_on_or_begin(passed, &store, config, notify).map_err(system)?;
     listeners.keep(notify);
     run.keep(notify);
     let admission_memory = Admission::memory().map_err(system)?;
     let admission = Admission::map(admission_memory.as_fd()).map_err(system)?;
-    Ok(Ground { store, listeners, run, admission_memory, admission, pid_file: None })
+    Ok(Ground { store, listeners, control, run, admission_memory, admission, pid_file: None })
 }
 
 fn cannot_become(error: io::Error) -> Fatal {
