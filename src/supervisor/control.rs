@@ -11,12 +11,13 @@ use super::{CONTROL, Supervisor};
 use crate::config::Control as Settings;
 use crate::exit::{self, Fatal};
 use crate::ipc::command::{Reply, Request};
+use crate::log::Limiter;
 use crate::sys::AsFd;
 use crate::sys::poll::{Event, Interest, Poller};
 pub use clients::FIRST_TOKEN;
 use clients::{Clients, Wish};
 use door::Door;
-pub use door::make_directory_for;
+pub use door::directory;
 use report::Ledger;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -33,6 +34,9 @@ pub struct Control {
     clients: Clients,
     /// Not accepting until then.
     rests: Option<Instant>,
+    /// Rare enough for the log, whatever commands do.
+    requests_told: Limiter,
+    troubles_told: Limiter,
     /// Of the configuration that was taken up last.
     warnings: Vec<String>,
     pub ledger: Ledger,
@@ -45,7 +49,9 @@ impl Control {
     /// Exit 78: it cannot be made where the configuration says.
     pub fn open(settings: &Settings) -> Result<Self, Fatal> {
         let door = Door::open(settings)?;
-        Ok(Self { door, clients: Clients::default(), rests: None, warnings: Vec::new(), ledger: Ledger::new() })
+        let (requests_told, troubles_told) = (Limiter::new(), Limiter::new());
+        let (clients, ledger) = (Clients::default(), Ledger::new());
+        Ok(Self { door, clients, rests: None, requests_told, troubles_told, warnings: Vec::new(), ledger })
     }
 
     /// Begins to watch the socket, if there is one.
@@ -96,7 +102,9 @@ impl Supervisor {
             Ok(None) => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {}
             Err(error) => {
-                crate::warn!("cannot take in a command: {error}");
+                if let Some(more) = control.troubles_told.admit(control.ledger.age(now)) {
+                    crate::warn!("cannot take in a command: {error}{}", held_back(more));
+                }
                 let _ = self.poller.remove(door.as_fd());
                 control.rests = Some(now + ACCEPT_REST);
             }
@@ -114,7 +122,10 @@ impl Supervisor {
             let report = self.report(Instant::now());
             return self.ground.control.clients.reply(id, &Reply::Status(Box::new(report)));
         }
-        crate::info!("{} was asked for", request.word());
+        let control = &self.ground.control;
+        if let Some(more) = control.requests_told.admit(control.ledger.age(Instant::now())) {
+            crate::info!("{} was asked for{}", request.word(), held_back(more));
+        }
         let wish = match request {
             _ if self.stop.is_some() => return self.ground.control.clients.reply(id, &stopping()),
             Request::Rotate => {
@@ -196,4 +207,8 @@ impl Supervisor {
 
 fn stopping() -> Reply {
     Reply::failed(exit::FAILED, "the daemon is stopping")
+}
+
+fn held_back(lines: u64) -> String {
+    if lines == 0 { String::new() } else { format!(" ({lines} more were not logged)") }
 }

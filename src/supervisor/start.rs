@@ -15,6 +15,7 @@ use crate::sys::{AsFd, OwnedFd, RawFd, file, process};
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 const UMASK: u32 = 0o027;
 /// For the parents of the store's directory.
@@ -77,8 +78,10 @@ fn occupy(
     let mut listeners = Listeners::adopt(&mut passed)?;
     listeners.follow(&config.server.listen, config.server.keepalive)?;
     if let Some(identity) = identity.filter(|identity| !identity.is_current()) {
-        // What is missing is told when the socket cannot be made there.
-        let _ = control::make_directory_for(&config.control, identity);
+        if let Some(directory) = control::directory(&config.control) {
+            // If this fails, so will the making of the socket there, which tells why.
+            let _ = make_for(&directory, identity);
+        }
         identity.assume().map_err(cannot_become)?;
     }
     let control = Control::open(&config.control)?;
@@ -132,27 +135,28 @@ fn identity(config: &Config) -> Result<Option<Identity>, Fatal> {
     }
 }
 
-/// Makes the store's directory as root, whose parents the user may not write to, and gives it to the user. Missing
-/// parents stay root's, and everybody may pass through them, so that the user and the readers of the store can.
 fn make_directory_for(config: &Config, identity: &Identity) -> Result<(), Fatal> {
     let path = &config.store.directory;
+    make_for(path, identity).map_err(|error| {
+        crate::store::directory::failed(&format!("make the store directory {}", path.display()), &error, path)
+    })
+}
+
+/// Makes a directory as root, whose parents the user may not write to, and gives it to the user. Missing parents stay
+/// root's, and everybody may pass through them, so that the user can, and its group. One that is there stays as it is.
+fn make_for(path: &Path, identity: &Identity) -> io::Result<()> {
     if path.exists() || !user::is_root() {
         return Ok(());
     }
-    let make = || -> io::Result<()> {
-        if let Some(parent) = path.parent() {
-            // By the mask, not afterwards by name: nothing that somebody else puts there meanwhile gets a mode from us.
-            process::set_umask(PARENTS_UMASK);
-            let made = DirBuilder::new().recursive(true).mode(0o755).create(parent);
-            process::set_umask(UMASK);
-            made?;
-        }
-        DirBuilder::new().mode(0o750).create(path)?;
-        user::give_to(file::open_directory(path)?, identity)
-    };
-    make().map_err(|error| {
-        crate::store::directory::failed(&format!("make the store directory {}", path.display()), &error, path)
-    })
+    if let Some(parent) = path.parent() {
+        // By the mask, not afterwards by name: nothing that somebody else puts there meanwhile gets a mode from us.
+        process::set_umask(PARENTS_UMASK);
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(parent);
+        process::set_umask(UMASK);
+        made?;
+    }
+    DirBuilder::new().mode(0o750).create(path)?;
+    user::give_to(file::open_directory(path)?, identity)
 }
 
 /// Puts in order what a careless caller may have left to this process; `passed` stays open.

@@ -21,7 +21,7 @@ fn a_crowd_at_the_socket_disturbs_nobody() {
     let load = Load::start(daemon.address, Shape { messages_a_connection: Some(10), ..Shape::default() });
     let at = socket(&daemon);
     let mut crowd = Vec::new();
-    for round in 0..100_u64 {
+    for round in 0..100 {
         crowd.push(connect(&at, b""));
         crowd.push(connect(&at, b"rel"));
         let mut garbage = connect(&at, b"");
@@ -31,7 +31,7 @@ fn a_crowd_at_the_socket_disturbs_nobody() {
         crowd.push(connect(&at, b"status\n"));
         drop(connect(&at, b"rotate\n"));
         if round % 10 == 0 {
-            assert_eq!(number(&status(&daemon), "/generation"), 1 + round.div_ceil(20));
+            assert_eq!(number(&status(&daemon), "/generation"), 1 + u64::div_ceil(round, 20));
             if round % 20 == 0 {
                 assert_eq!(said(&tell(&daemon, &["reload"])), (0, "", ""));
             }
@@ -179,7 +179,7 @@ fn who_may_not_is_told_who_may() {
     let closed = home.join("closed.sock");
     let _listener = UnixListener::bind(&closed).unwrap();
     home::give_away(&closed);
-    fs::set_permissions(&closed, PermissionsExt::from_mode(0o0)).unwrap();
+    fs::set_permissions(&closed, PermissionsExt::from_mode(0o000)).unwrap();
     let ask = |arguments: &[&str]| run(&home, command(arguments));
     let ended = ask(&["status", "--socket", closed.to_str().unwrap()]);
     assert_eq!(ended.code, 1);

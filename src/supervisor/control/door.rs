@@ -3,7 +3,6 @@
 use crate::config::Control;
 use crate::exit::{self, Fatal};
 use crate::ipc::command;
-use crate::sys::user::{self, Identity};
 use crate::sys::{AsFd, AsRawFd, OwnedFd, file, socket};
 use std::fs::DirBuilder;
 use std::io;
@@ -108,15 +107,9 @@ impl AsFd for Door {
     }
 }
 
-/// Makes the socket's directory as root, if it is not there, and gives it to the daemon's user, who makes the socket.
-pub fn make_directory_for(control: &Control, owner: &Identity) -> io::Result<()> {
-    let path = command::place(control);
-    let (parent, _) = parts(&path)?;
-    if parent.exists() || !user::is_root() {
-        return Ok(());
-    }
-    DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
-    user::give_to(file::open_directory(parent)?, owner)
+/// The directory that the socket is to be in.
+pub fn directory(control: &Control) -> Option<PathBuf> {
+    command::place(control).parent().map(Path::to_owned)
 }
 
 fn parts(path: &Path) -> io::Result<(&Path, &str)> {

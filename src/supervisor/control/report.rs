@@ -26,6 +26,11 @@ impl Ledger {
         Self { born: now, dead: Totals::default(), measured: now, stored: 0, rate: 0 }
     }
 
+    /// Seconds since the start.
+    pub fn age(&self, now: Instant) -> u64 {
+        seconds(self.born, now)
+    }
+
     /// Keeps what a dead worker counted.
     pub fn bury_worker(&mut self, scoreboard: &Scoreboard) {
         self.dead.workers.add(WorkerCounts::of(scoreboard));
@@ -70,7 +75,7 @@ impl Supervisor {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: own_pid(),
-            uptime_seconds: seconds(ledger.born, now),
+            uptime_seconds: ledger.age(now),
             status: status::line(figures),
             ready: self.was_ready && !self.tell_ready && self.stop.is_none(),
             stopping: self.stop.is_some(),
