@@ -55,6 +55,12 @@ pub enum Count {
     Rescued,
     /// Acknowledged bytes that could not be read back from them.
     LostBytes,
+    /// 1 while the writer is in a call that may wait for the disk.
+    OnDisk,
+    /// Used space of the store's file system in percent, as df(1) shows it, plus 1; 0: not known.
+    DiskUsed,
+    /// Bytes examined or copied at a start after an unclean end.
+    Recovered,
     /// Number of words.
     End,
 }
@@ -135,6 +141,11 @@ impl Admission {
     /// Forgets what a worker that is gone has counted.
     pub fn clear(&self, seat: usize) {
         self.seat(seat).store(0, Relaxed);
+    }
+
+    /// Connections of the worker at `seat`.
+    pub fn of(&self, seat: usize) -> u64 {
+        self.seat(seat).load(Relaxed)
     }
 
     /// Connections of all workers.

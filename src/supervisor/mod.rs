@@ -3,23 +3,27 @@
 //! Promise: single-threaded for ever, so that it may fork at any time; it holds the read end of every data pipe, so that
 //! a dead writer destroys nothing; it replaces whoever dies, and leaves last but for nobody.
 
+mod control;
 mod crew;
 mod detach;
+mod inheritance;
 mod listeners;
 mod notify;
+mod passed;
 mod pidfile;
 mod reclaim;
 mod reload;
 mod restart;
+mod rotate;
 mod shutdown;
 mod start;
 mod status;
 mod watch;
+mod watchdog;
 
 use crate::config::{self, Config, Workers};
 use crate::exit::{self, Fatal};
-use crate::ipc::control::{ToWorker, ToWriter};
-use crate::ipc::link::Link;
+use crate::ipc::control::ToWorker;
 use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::Entries;
 use crate::log;
@@ -30,15 +34,18 @@ use crate::sys::{OwnedFd, title};
 use detach::Starter;
 use nix::sys::signal::Signal;
 use notify::Notify;
+use passed::Passed;
 use restart::Deaths;
 use shutdown::Stop;
 use start::Ground;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use watchdog::Watchdog;
 
 const SIGNALS: u64 = 0;
 const WRITER: u64 = 1;
+const CONTROL: u64 = 2;
 const FIRST_WORKER: u64 = 16;
 
 /// How often the status line and the deadlines are looked at.
@@ -74,12 +81,18 @@ pub fn run(options: Options, entries: Entries) -> u8 {
     log::set_level(loaded.config.log.level);
     loaded.warnings.iter().for_each(|warning| crate::warn!("{warning}"));
     let mut starter = Starter::nobody();
-    let started = start::sanitise().and_then(|()| {
+    let (mut notify, mut watchdog) = (Notify::default(), None);
+    let started = Passed::take().and_then(|passed| {
+        start::sanitise(&passed.numbers())?;
+        notify = Notify::new();
+        // It asks the process that it has started: not one that detaches.
+        watchdog = watchdog::interval_from_environment().filter(|_| notify.wanted() && !options.daemon);
+        process::forget_service_environment().map_err(|error| Fatal::system("clear the environment", error))?;
         if options.daemon {
             starter = detach::detach(&loaded.config.daemon)?;
         }
         title::set("echostored: supervisor");
-        start::prepare(&loaded.config, options.daemon)
+        start::prepare(&loaded.config, options.daemon, passed, &mut notify)
     });
     let failed = |starter: &mut Starter, fatal: &Fatal| {
         crate::error!("{fatal}");
@@ -88,7 +101,15 @@ pub fn run(options: Options, entries: Entries) -> u8 {
     };
     match started {
         Err(fatal) => failed(&mut starter, &fatal),
-        Ok(ground) => match Supervisor::new(options, loaded.config, ground, entries, starter) {
+        Ok(ground) => match Supervisor::new(
+            options,
+            loaded.config,
+            ground,
+            entries,
+            starter,
+            notify,
+            Watchdog::new(watchdog, Instant::now()),
+        ) {
             Err(error) => failed(&mut Starter::nobody(), &Fatal::system("start", error)),
             Ok(supervisor) => supervisor.serve(),
         },
@@ -105,7 +126,6 @@ struct Supervisor {
     notify: Notify,
     poller: Poller,
     signals: Signals,
-    links: Vec<Link>,
     /// Second descriptions of the live segment and of those closed before it that are not synced yet.
     segments: Vec<(u64, OwnedFd)>,
     writer: Option<crew::Writer>,
@@ -119,15 +139,15 @@ struct Supervisor {
     slots: Vec<(Deaths, Option<Instant>)>,
     wanted_workers: usize,
     generation: u64,
-    last_id: u64,
     last_frame_limit: usize,
     /// Everything served at least once.
     was_ready: bool,
     /// `ready` is to be told once everything serves.
     tell_ready: bool,
     reload_wanted: bool,
-    /// No new segment has been heard of since it was asked for.
-    rotate_wanted: bool,
+    rotations: rotate::Rotations,
+    /// The live segment's number and file name, as the writer said last.
+    live: Option<(u64, String)>,
     /// When the last reload began.
     reloaded_at: Instant,
     /// A role has not yet taken all that was sent to it.
@@ -138,23 +158,32 @@ struct Supervisor {
     stored_before: u64,
     status_at: Instant,
     complaint: reclaim::Complaint,
+    watchdog: Watchdog,
 }
 
 impl Supervisor {
-    fn new(options: Options, config: Config, ground: Ground, entries: Entries, starter: Starter) -> io::Result<Self> {
+    fn new(
+        options: Options,
+        config: Config,
+        ground: Ground,
+        entries: Entries,
+        starter: Starter,
+        notify: Notify,
+        watchdog: Watchdog,
+    ) -> io::Result<Self> {
         let wanted = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGCHLD];
         let signals = Signals::new(&wanted)?;
         let poller = Poller::new(64)?;
         poller.add(&signals, SIGNALS, Interest::Input)?;
+        ground.control.watch(&poller)?;
         Ok(Self {
             options,
             entries,
             ground,
             starter,
-            notify: Notify::new(),
+            notify,
             poller,
             signals,
-            links: Vec::new(),
             segments: Vec::new(),
             writer: None,
             writer_deaths: Deaths::default(),
@@ -165,12 +194,12 @@ impl Supervisor {
             wanted_workers: worker_count(&config),
             config,
             generation: 1,
-            last_id: 0,
             last_frame_limit: 0,
             was_ready: false,
             tell_ready: true,
             reload_wanted: false,
-            rotate_wanted: false,
+            rotations: rotate::Rotations::default(),
+            live: None,
             reloaded_at: Instant::now(),
             unsent: false,
             stop: None,
@@ -178,6 +207,7 @@ impl Supervisor {
             stored_before: 0,
             status_at: Instant::now(),
             complaint: reclaim::Complaint::default(),
+            watchdog,
         })
     }
 
@@ -189,6 +219,7 @@ impl Supervisor {
             if let Some(code) = self.advance(now) {
                 break code;
             }
+            self.answer(now);
             if let Err(error) = self.poller.wait(Some(self.sleep(now)), &mut events) {
                 crate::error!("cannot wait for events: {error}");
                 break exit::FAILED;
@@ -197,6 +228,8 @@ impl Supervisor {
                 match event.token {
                     SIGNALS => self.take_signals(),
                     WRITER => self.hear_writer(),
+                    CONTROL => self.open_door(),
+                    control::FIRST_TOKEN.. => self.hear_client(event),
                     token => self.hear_worker(token - FIRST_WORKER),
                 }
             }
@@ -213,6 +246,7 @@ impl Supervisor {
     /// What follows from the state: readiness, the start's failure, the stop's next step, the status line.
     fn advance(&mut self, now: Instant) -> Option<u8> {
         self.notify.flush();
+        self.watch_progress(now);
         self.unsent = self.flush_channels();
         if let Some(code) = self.advance_stop(now) {
             return Some(code);
@@ -269,8 +303,9 @@ impl Supervisor {
 
     fn now_ready(&mut self, now: Instant) {
         if !self.was_ready {
-            for address in self.ground.listeners.addresses() {
-                crate::notice!("listening on {address}");
+            let whose = if self.ground.listeners.are_passed() { " (the service manager's socket)" } else { "" };
+            for place in self.ground.listeners.places() {
+                crate::notice!("listening on {place}{whose}");
             }
             crate::notice!("ready: {} workers, store {}", self.wanted_workers, self.config.store.directory.display());
         }
@@ -288,13 +323,7 @@ impl Supervisor {
             match signal {
                 Signal::SIGTERM | Signal::SIGINT => self.stop_asked(signal),
                 Signal::SIGHUP => self.reload_wanted = true,
-                Signal::SIGUSR1 => {
-                    self.rotate_wanted = true;
-                    // One that waits for room is as good as many.
-                    if let Some(writer) = self.writer.as_mut().filter(|writer| writer.channel.unsent() == 0) {
-                        writer.channel.send(ToWriter::Rotate);
-                    }
-                }
+                Signal::SIGUSR1 => drop(self.rotations.ask()),
                 _ => self.reap(),
             }
         }
@@ -307,6 +336,7 @@ impl Supervisor {
             leaving: self.workers.len() - self.current_workers().count(),
             connections: self.ground.admission.total(),
             rate,
+            disk: self.writer.as_ref().and_then(|writer| writer.scoreboard.get(Count::DiskUsed).checked_sub(1)),
             homeless: self.complaint.stands(Instant::now()),
             full: self.writer.as_ref().is_some_and(|writer| writer.scoreboard.get(Count::Full) > 0),
             degraded: serving < self.wanted_workers || self.writer.as_ref().is_none_or(|writer| !writer.ready),
@@ -331,7 +361,7 @@ impl Supervisor {
         let closes = self.workers.iter().filter_map(|worker| worker.close_at).filter(|_| self.stop.is_none());
         let stop = self.stop.as_ref().and_then(Stop::wakes_at);
         let next = forks.chain(closes).chain(self.writer_due).chain(stop).min();
-        let tick = if self.unsent { SEND_RETRY } else { TICK };
+        let tick = if self.unsent { SEND_RETRY } else { TICK.min(self.watchdog.tick()) };
         next.map_or(tick, |at| at.saturating_duration_since(now)).min(tick)
     }
 

@@ -126,6 +126,8 @@ struct Writer {
     rotation: Option<Rotation>,
     rotation_retry: Option<Instant>,
     rotate_requested: bool,
+    /// The supervisor's request that is not answered yet.
+    rotate_asked: Option<u64>,
     syncer: Syncer,
     /// There are bytes that no sync was asked for.
     dirty: bool,
@@ -145,6 +147,8 @@ struct Writer {
     /// What is wrong with the store's place, as it was said last.
     trouble: Option<place::Trouble>,
     lock: File,
+    /// The loop turns at least this often.
+    tick: Duration,
 }
 
 enum Leave {
@@ -189,6 +193,15 @@ impl Writer {
         }
     }
 
+    /// Does what may have to wait for the disk, so that the supervisor can tell a slow disk from a writer that hangs.
+    fn on_disk<T>(&mut self, deed: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = self.scoreboard.get(Count::OnDisk);
+        self.scoreboard.set(Count::OnDisk, 1);
+        let done = deed(self);
+        self.scoreboard.set(Count::OnDisk, outer);
+        done
+    }
+
     fn dispatch(&mut self, event: &Event) -> io::Result<Option<Leave>> {
         match event.token {
             CONTROL => return self.obey(),
@@ -212,7 +225,9 @@ impl Writer {
                     let mark = Mark { id: link.terms.id, ..Mark::default() };
                     self.attach(link, mark)?;
                 }
-                Received::Message(ToWriter::Rotate) => self.rotate_requested = true,
+                Received::Message(ToWriter::Rotate(number)) => {
+                    (self.rotate_requested, self.rotate_asked) = (true, Some(number));
+                }
                 Received::Message(ToWriter::Retire) => return Ok(Some(Leave::Retired)),
                 Received::Message(ToWriter::Remind) => self.remind(),
                 Received::Message(ToWriter::Stop) => self.stop_waiting(),
@@ -321,6 +336,7 @@ impl Writer {
     /// The last to leave: saves what failed, syncs, notes the clean end.
     fn finish(mut self) -> u8 {
         self.tell_refused();
+        self.scoreboard.set(Count::OnDisk, 1);
         self.syncer.finish().iter().for_each(|outcome| self.judge(outcome));
         if self.record.failed().is_none() {
             let result = self.live.file.sync_all();

@@ -55,9 +55,10 @@ impl Writer {
     /// Also in the middle of a batch: its frames are still in the pipes and are decided on anew. What the batch may have
     /// left in the old segment was not acknowledged, and is cut off.
     pub(super) fn move_on(&mut self, now: Instant) -> bool {
-        if !self.may_rotate(now) {
-            return false;
-        }
+        self.may_rotate(now) && self.on_disk(|writer| writer.leave_live(now))
+    }
+
+    fn leave_live(&mut self, now: Instant) -> bool {
         let (kept, name) = (self.offset, self.live.name.build());
         let (old, saves) = match self.begin_segment(now) {
             Progress::Begun(old, saves) => (old, saves),
@@ -129,6 +130,10 @@ impl Writer {
         self.note_again();
         self.tell_stuck(error);
         self.rotation_retry = Some(now + ROTATION_RETRY);
+        if self.rotate_asked.is_some() && self.channel.unsent() == 0 {
+            self.channel
+                .send(ToSupervisor::NotRotated(format!("cannot begin a new segment: {error}{}", remedy(error))));
+        }
         Progress::Failed
     }
 
@@ -144,7 +149,8 @@ impl Writer {
 
     fn install(&mut self, begun: Begun) -> Arc<File> {
         let Begun { segment, filled, second, saves } = begun;
-        self.channel.send(ToSupervisor::Segment { sequence: segment.identity.sequence, file: second });
+        let (sequence, name) = (segment.identity.sequence, segment.name.build());
+        self.channel.send(ToSupervisor::Segment { sequence, name, file: second });
         self.scoreboard.add(Count::Rotations, 1);
         let old = std::mem::replace(&mut self.live, segment);
         let (good_to, end) = (self.good_to, self.offset);

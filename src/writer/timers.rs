@@ -4,11 +4,12 @@ use super::Writer;
 use super::file::MOST_CLOSING;
 use super::syncer::Job;
 use crate::config::Echo;
+use crate::ipc::control::ToSupervisor;
 use crate::store::{clock, schedule};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// An idle writer wakes this often: for its heartbeat, and to notice a clock that was set.
+/// How often, at least, the store is looked at; an idle writer also wakes to notice a clock that was set.
 const TICK: Duration = Duration::from_secs(1);
 /// Between two rotations by the clock, which may jump to and fro; the shortest interval is twice as long.
 const CLOCK_REST: Duration = Duration::from_millis(500);
@@ -32,6 +33,10 @@ impl Writer {
         self.rotate_requested &= self.offset > 0;
         if self.wants_rotation() {
             self.move_on(now);
+        }
+        // A new segment took over, or the live one is empty: either way nothing older stands in it.
+        if let Some(number) = self.rotate_asked.take_if(|_| !self.rotate_requested) {
+            self.channel.send(ToSupervisor::Rotated(number));
         }
         if self.sync_at().is_some_and(|at| now >= at) {
             (self.dirty, self.syncing, self.last_sync) = (false, true, now);
@@ -59,7 +64,7 @@ impl Writer {
         let until = |at: Instant| at.saturating_duration_since(now);
         let timers =
             [self.stalled.filter(|_| !self.must_move()), retry, self.sync_at()].into_iter().flatten().map(until);
-        timers.chain(self.edge(now)).chain([TICK]).min().unwrap_or(TICK)
+        timers.chain(self.edge(now)).chain([TICK, self.tick]).min().unwrap_or(TICK)
     }
 
     /// When the live segment is synced in the background.

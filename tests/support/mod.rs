@@ -9,6 +9,7 @@
 
 pub mod checker;
 pub mod client;
+pub mod control;
 pub mod daemon;
 pub mod disk;
 pub mod drive;
@@ -18,6 +19,7 @@ pub mod home;
 pub mod load;
 pub mod manager;
 pub mod messages;
+pub mod passing;
 pub mod processes;
 pub mod record;
 pub mod seed;
