@@ -143,11 +143,7 @@ pub fn main() -> u8 {
             clap_complete::generate(shell, &mut Cli::command(), "echostored", &mut script);
             print(&script)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            let manual = clap_mangen::Man::new(Cli::command()).section("8");
-            manual.render(&mut page).map_or(exit::FAILED, |()| print(&page))
-        }
+        Command::Man => tools::man::page(Cli::command()).map_or(exit::FAILED, |page| print(&page)),
     }
 }
 

@@ -2,6 +2,7 @@
 pub mod cat;
 pub mod check;
 pub mod control;
+pub mod man;
 pub mod verify;
 
 #[cfg(test)]
