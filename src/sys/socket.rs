@@ -188,7 +188,7 @@ impl Listener {
         socket.set_cloexec(true)?;
         socket.set_nonblocking(true)?;
         let peer = match address.as_socket() {
-            Some(address) => Peer::Inet(address),
+            Some(address) => Peer::Inet(unmapped(address)),
             None => {
                 // Connections inherit nothing from a Unix listener.
                 socket.set_out_of_band_inline(true)?;
@@ -196,6 +196,17 @@ impl Listener {
             }
         };
         Ok((Stream(socket), peer))
+    }
+}
+
+/// An IPv6 socket of both families, which a service manager may pass, shows IPv4 addresses as mapped (RFC 4291, 2.5.5.2).
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(six) => match six.ip().to_ipv4_mapped() {
+            Some(four) => SocketAddr::from((four, six.port())),
+            None => address,
+        },
+        SocketAddr::V4(_) => address,
     }
 }
 
@@ -341,5 +352,17 @@ mod tests {
         let name = format!("echostored-socket-{}", std::process::id());
         let address = UnixAddress::from_abstract_name(&name).unwrap();
         assert_eq!(converse(UnixListener::bind_addr(&address).unwrap(), &address), format!("@{name}"));
+    }
+
+    #[test]
+    fn a_mapped_address_is_shown_as_what_it_is() {
+        for (from, to) in [
+            ("[::ffff:192.0.2.1]:7", "192.0.2.1:7"),
+            ("192.0.2.1:7", "192.0.2.1:7"),
+            ("[fe80::1%3]:7", "[fe80::1%3]:7"),
+            ("[::1]:7", "[::1]:7"),
+        ] {
+            assert_eq!(unmapped(from.parse().unwrap()).to_string(), to);
+        }
     }
 }
