@@ -57,6 +57,7 @@ struct Shared {
     failed: AtomicBool,
     echoed: AtomicU64,
     broken: AtomicU64,
+    unconnected: AtomicU64,
     /// In microseconds.
     longest_wait: AtomicU64,
 }
@@ -90,6 +91,11 @@ impl Load {
     /// Connections that the daemon has ended so far, other than by answering a half-close.
     pub fn broken(&self) -> u64 {
         self.shared.broken.load(Ordering::SeqCst)
+    }
+
+    /// Connections that could not be made so far, refused ones above all.
+    pub fn unconnected(&self) -> u64 {
+        self.shared.unconnected.load(Ordering::SeqCst)
     }
 
     /// The longest that any connection has waited for its next echo, among the waits that have ended since this was last asked.
@@ -174,7 +180,10 @@ impl Fleet<'_> {
             let messages = Messages::generated(framing, smallest, largest);
             let client = match Client::connect(self.address, framing, messages) {
                 Ok(client) => client.window(window),
-                Err(_) if self.shape.on_break != OnBreak::Fail => return Ok(()),
+                Err(_) if self.shape.on_break != OnBreak::Fail => {
+                    self.shared.unconnected.fetch_add(1, Ordering::SeqCst);
+                    return Ok(());
+                }
                 Err(error) => return Err(format!("connect to {}: {error}", self.address)),
             };
             self.clients.push(match self.shape.messages_a_connection {

@@ -137,10 +137,6 @@ impl Machine {
         self.must(&format!("systemctl show --value -p {property} {unit}")).trim().to_owned()
     }
 
-    pub fn home(&self) -> &Home {
-        &self.home
-    }
-
     /// For whoever examines the failure.
     fn keep(&self) {
         let journal = self.run("journalctl --no-pager -o short-precise");

@@ -10,8 +10,15 @@ mod support;
 
 mod base;
 mod cgroups;
+mod examples;
+mod instances;
+mod journal;
+mod kills;
 mod machine;
 mod package;
 mod reload;
+mod restart;
+mod sandbox;
 mod service;
+mod tail;
 mod times;

@@ -14,7 +14,10 @@ use toml::{Table, Value};
 
 pub const CONFIG: &str = "/etc/echostored/echostored.toml";
 pub const STORE: &str = "/var/lib/echostored";
+/// The unit that the package enables.
 pub const MAIN: &str = "echostored.service";
+/// The one that is given its sockets.
+pub const ISOLATED: &str = "echostored-isolated.service";
 
 /// Where the packaged configuration listens.
 pub fn address() -> SocketAddr {
@@ -52,6 +55,32 @@ impl Service {
         let service = Self { machine, unit: MAIN.to_owned() };
         service.await_active();
         Some(service)
+    }
+
+    /// Goes over to the socket-activated pair, as an operator does.
+    pub fn isolate(&mut self) {
+        self.isolate_at(address());
+    }
+
+    /// The same where the socket unit listens elsewhere.
+    pub fn isolate_at(&mut self, address: SocketAddr) {
+        self.must("systemctl disable --now echostored.service");
+        self.must("systemctl enable --now echostored-isolated.socket");
+        assert!(!self.is_active(), "both services run");
+        self.unit = ISOLATED.to_owned();
+        // The first connection starts it.
+        self.talk_to(address, 1);
+        self.await_active();
+        self.systemctl("stop");
+        // So that the tests' own histories are all that is stored.
+        self.must(&format!("find {STORE} -mindepth 1 -delete"));
+        self.systemctl("start");
+    }
+
+    /// Adds to the unit's file.
+    pub fn drop_in(&self, name: &str, text: &str) {
+        self.write(&format!("/etc/systemd/system/{}.d/{name}.conf", self.unit), text);
+        self.must("systemctl daemon-reload");
     }
 
     /// Runs `systemctl VERB` on the unit; it must succeed.
@@ -104,8 +133,12 @@ impl Service {
 
     /// Sends `count` messages over one connection, and hears them all.
     pub fn talk(&self, count: usize) -> History {
+        self.talk_to(address(), count)
+    }
+
+    pub fn talk_to(&self, address: SocketAddr, count: usize) -> History {
         let messages = Messages::generated(Framing::Line, 16, 200);
-        let client = Client::connect(address(), Framing::Line, messages).unwrap();
+        let client = Client::connect(address, Framing::Line, messages).unwrap();
         serve(vec![client.quota(count).half_close()]).remove(0)
     }
 
