@@ -136,9 +136,24 @@ fn workers_and_the_writer_in_one_moment() {
 /// Kills the supervisor, or everything, in rounds; each time a new daemon on the same store takes over at once. What is felt:
 /// how long no client was served.
 fn daemon_dies(tally: &mut Tally, kills: usize, setup: &Setup, mut harm: impl FnMut(&mut Daemon)) {
-    let (mut chance, shape) = (Chance::new(seed()), reconnecting());
+    daemons_die(tally, kills, setup, reconnecting(), false, &mut harm);
+}
+
+/// `kept`: what the next writer needs outlives them in the service manager's descriptor store, and so do the listeners.
+fn daemons_die(
+    tally: &mut Tally,
+    kills: usize,
+    setup: &Setup,
+    shape: Shape,
+    kept: bool,
+    mut harm: impl FnMut(&mut Daemon),
+) {
+    let mut chance = Chance::new(seed());
     for round in (0..kills).step_by(ROUND) {
         let mut daemon = setup.clone().start();
+        if kept {
+            daemon.restarted_by_manager();
+        }
         let load = Load::start(daemon.address, shape);
         for _ in round..kills.min(round + ROUND) {
             some_time(&mut chance, PAUSE * 2);
@@ -149,6 +164,7 @@ fn daemon_dies(tally: &mut Tally, kills: usize, setup: &Setup, mut harm: impl Fn
             tally.felt(begin.elapsed());
             tally.kills += 1;
         }
+        assert!(!kept || load.refused() == 0, "a connection was refused");
         tally.settle(daemon, load);
     }
 }
@@ -181,4 +197,28 @@ fn everything_at_once() {
         daemon_dies(&mut tally, part(2) / 5, &setup, Daemon::kill_all);
     }
     tally.tell("everything", "nobody served");
+}
+
+/// With a service manager that keeps the pipes, `received` too: what was echoed is stored by the next daemon's writer.
+#[test]
+fn everything_at_once_with_a_descriptor_store() {
+    let mut tally = Tally::default();
+    for echo in MODES {
+        let setup = small_files().set("server.echo", echo);
+        daemons_die(&mut tally, part(3) / 5, &setup, reconnecting(), true, Daemon::kill_all);
+    }
+    tally.tell("everything, with a descriptor store", "nobody served");
+}
+
+#[test]
+fn everything_between_fragments_with_a_descriptor_store() {
+    let setup = Setup::default().set("server.max-message-size", "1MiB").set("server.framing", "length-prefixed");
+    let (framing, smallest, largest) = (Framing::LengthPrefixed, 100, 700_000);
+    let shape = Shape { framing, smallest, largest, window: 2, connections: 4, ..reconnecting() };
+    let mut tally = Tally::default();
+    for echo in ["received", "stored"] {
+        let setup = setup.clone().set("rotate.max-size", "8MiB").set("server.echo", echo);
+        daemons_die(&mut tally, part(108), &setup, shape, true, Daemon::kill_all);
+    }
+    tally.tell("everything, between fragments, with a descriptor store", "nobody served");
 }

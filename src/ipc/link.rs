@@ -95,6 +95,12 @@ pub fn new(id: u64, private: usize, record_limit: usize) -> io::Result<(Link, Wo
     Ok((Link { terms, data: data_read, acks: ack_write, staging }, WorkerEnds { data: data_write, acks: ack_read }))
 }
 
+/// A link whose worker is dead, of what outlived it. Nobody hears its acks.
+pub fn of_dead_worker(terms: Terms, data: OwnedFd, staging: OwnedFd) -> io::Result<Link> {
+    let (_, acks) = pipe::pipe()?;
+    Ok(Link { terms, data, acks, staging })
+}
+
 /// The largest frame for a data pipe and a private pipe of these sizes; `None` if they cannot hold one.
 fn frame_limit(data: usize, private: usize) -> Option<usize> {
     data.min(private).checked_sub(PAGE).filter(|&limit| limit >= PAGE)

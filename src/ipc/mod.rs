@@ -6,6 +6,7 @@
 pub mod commit;
 pub mod control;
 pub mod link;
+pub mod register;
 pub mod scoreboard;
 pub mod seat;
 pub mod wiring;

@@ -17,7 +17,7 @@ use crate::config::Format;
 pub struct Record<'a> {
     /// Time of receipt, RFC 3339, UTC, microseconds.
     pub time: &'a str,
-    /// The sender's address.
+    /// The sender: an address, or `unix:PID`.
     pub peer: &'a str,
     /// Unique for ever in the store.
     pub connection: &'a str,
@@ -45,7 +45,7 @@ impl fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 const BAD_TIME: &str = "not a time (YYYY-MM-DDTHH:MM:SS.ffffffZ)";
-const BAD_PEER: &str = "not a peer address";
+const BAD_PEER: &str = "not a peer (ADDRESS:PORT or unix:PID)";
 const BAD_CONNECTION: &str = "not a connection id (ASCII letters and digits)";
 const BAD_NUMBER: &str = "not a message number (from 1, without leading zeros)";
 
@@ -95,8 +95,16 @@ fn field(line: &[u8], from: usize, end: u8) -> Option<(&str, usize)> {
 
 /// One place for what may stand as a peer. The length is bounded because leading zeros are not, in a port or a scope.
 fn check_peer(peer: &str) -> Option<()> {
-    let sound = peer.len() <= record::PEER_MAX && peer.parse::<SocketAddr>().is_ok();
+    let sound = match peer.strip_prefix("unix:") {
+        Some(pid) => is_pid(pid),
+        None => peer.len() <= record::PEER_MAX && peer.parse::<SocketAddr>().is_ok(),
+    };
     sound.then_some(())
+}
+
+/// 0 stands for a process that could not be seen.
+fn is_pid(digits: &str) -> bool {
+    digits == "0" || number(digits).is_some_and(|pid| i32::try_from(pid).is_ok())
 }
 
 fn check_connection(connection: &str) -> Option<()> {

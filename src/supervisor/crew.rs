@@ -85,16 +85,16 @@ impl Supervisor {
     fn inventory(&self) -> Vec<Held> {
         let ground = &self.ground;
         let mut held = vec![
-            shared(Descriptor::Directory, &ground.directory),
-            shared(Descriptor::Lock, &ground.lock),
-            shared(Descriptor::PrivateRead, &ground.private.read),
-            shared(Descriptor::PrivateWrite, &ground.private.write),
-            shared(Descriptor::CommitRecord, &ground.commit),
+            shared(Descriptor::Directory, &ground.store.directory),
+            shared(Descriptor::Lock, &ground.store.lock),
+            shared(Descriptor::PrivateRead, &ground.run.private.read),
+            shared(Descriptor::PrivateWrite, &ground.run.private.write),
+            shared(Descriptor::CommitRecord, &ground.run.commit),
             shared(Descriptor::Admission, &ground.admission_memory),
         ];
         held.extend(ground.listeners.fds().map(|fd| Held { what: Descriptor::Listener, own: false, fd }));
         held.extend(self.segments.iter().map(|(_, file)| shared(Descriptor::Segment, file)));
-        for link in &self.links {
+        for link in &ground.run.links {
             held.push(shared(Descriptor::DataRead, &link.data));
             held.push(shared(Descriptor::AckWrite, &link.acks));
             held.push(shared(Descriptor::Staging, &link.staging));
@@ -154,7 +154,7 @@ impl Supervisor {
         let mut inventory = self.inventory();
         inventory.extend(prepared.held());
         let pid = fork_role(&wiring::keep(Role::Writer, &inventory), |child| {
-            enter(&child, "writer", "writer");
+            enter("writer", "writer");
             match self.writer_seat(&child, &prepared) {
                 Ok(seat) => (self.entries.writer)(seat),
                 Err(_) => crate::exit::FAILED,
@@ -183,16 +183,16 @@ impl Supervisor {
         };
         Ok(WriterSeat {
             config: self.config.clone(),
-            directory: Arc::new(child.adopt(&ground.directory)),
-            lock: File::from(child.adopt(&ground.lock)),
-            era: ground.era,
-            links: self.links.iter().map(link).collect(),
+            directory: Arc::new(child.adopt(&ground.store.directory)),
+            lock: File::from(child.adopt(&ground.store.lock)),
+            era: ground.store.era,
+            links: ground.run.links.iter().map(link).collect(),
             private: PrivatePipe {
-                read: child.adopt(&ground.private.read),
-                write: child.adopt(&ground.private.write),
-                size: ground.private.size,
+                read: child.adopt(&ground.run.private.read),
+                write: child.adopt(&ground.run.private.write),
+                size: ground.run.private.size,
             },
-            commit: child.adopt(&ground.commit),
+            commit: child.adopt(&ground.run.commit),
             segments: self.segments.iter().map(|(sequence, file)| (*sequence, child.adopt(file))).collect(),
             scoreboard: Scoreboard::map(child.adopt(&prepared.memory).as_fd())?,
             channel: Channel::new(child.adopt(&prepared.theirs)),
@@ -203,32 +203,32 @@ impl Supervisor {
     fn fork_worker(&mut self, number: usize) -> io::Result<()> {
         let seat = self.free_seat().ok_or_else(|| io::Error::other("too many workers are still leaving"))?;
         let prepared = Prepared::new()?;
-        self.last_id += 1;
-        let id = self.last_id;
+        let id = self.ground.run.register.next_id();
         let record_limit = record::max_len(self.config.store.format, self.config.server.max_message_size);
-        let (link, ends) = link::new(id, self.ground.private.size, record_limit)?;
+        let (link, ends) = link::new(id, self.ground.run.private.size, record_limit)?;
         let terms = link.terms;
         if self.last_frame_limit != terms.frame_limit {
             self.last_frame_limit = terms.frame_limit;
             crate::info!("data pipes take frames of up to {} bytes", terms.frame_limit);
         }
+        self.ground.run.keep_link(&link, &mut self.notify);
         if let Some(writer) = &mut self.writer {
             writer.channel.send(ToWriter::Attach(link.try_clone()?));
         }
         // From here on the link is the writer's to drain, also if the fork fails: then it is at its end at once.
-        self.links.push(link);
+        self.ground.run.links.push(link);
         let mut inventory = self.inventory();
         inventory.extend(prepared.held());
         inventory.extend([own(Descriptor::DataWrite, &ends.data), own(Descriptor::AckRead, &ends.acks)]);
         let pid = fork_role(&wiring::keep(Role::Worker, &inventory), |child| {
-            enter(&child, &format!("worker {number}"), &format!("worker {number}"));
+            enter(&format!("worker {number}"), &format!("worker {number}"));
             let admission = Admission::map(child.adopt(&self.ground.admission_memory).as_fd());
             let scoreboard = Scoreboard::map(child.adopt(&prepared.memory).as_fd());
             let (Ok(admission), Ok(scoreboard)) = (admission, scoreboard) else { return crate::exit::FAILED };
             (self.entries.worker)(WorkerSeat {
                 config: Config::clone(&self.config),
                 seat,
-                epoch: self.ground.epoch,
+                epoch: self.ground.store.epoch,
                 terms,
                 ends: WorkerEnds { data: child.adopt(&ends.data), acks: child.adopt(&ends.acks) },
                 listeners: self.ground.listeners.fds().map(|fd| Listener::from_fd(child.adopt(&fd))).collect(),
@@ -258,7 +258,7 @@ impl Supervisor {
     /// A seat that no living worker has. There are as many as links, and a dead worker's link may outlive it a while.
     fn free_seat(&self) -> Option<usize> {
         let taken = |seat: &usize| self.workers.iter().any(|worker| worker.seat == *seat);
-        (0..MAX_LINKS).find(|seat| !taken(seat)).filter(|_| self.links.len() < MAX_LINKS)
+        (0..MAX_LINKS).find(|seat| !taken(seat)).filter(|_| self.ground.run.links.len() < MAX_LINKS)
     }
 }
 
@@ -272,8 +272,7 @@ fn unwatched_must_die(role: &str, pid: Pid, watched: io::Result<()>) {
 }
 
 /// A new process's first words about itself.
-fn enter(child: &Child, role: &str, log_role: &str) {
-    process::forget_service_environment(child);
+fn enter(role: &str, log_role: &str) {
     title::set(&format!("echostored: {role}"));
     crate::log::set_role(log_role);
     crash::point(log_role);

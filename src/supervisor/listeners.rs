@@ -1,49 +1,119 @@
-//! The listening sockets: bound once, kept over reloads as long as the configuration names them.
+//! The listening sockets: bound once, kept over reloads as long as the configuration names them, and over restarts by
+//! the service manager; or passed by it, and then the configuration's addresses do not count.
+use super::notify::Notify;
+use super::passed::{ECHO, Kept, Passed};
 use crate::exit::{self, Fatal};
-use crate::sys::socket::Listener;
-use crate::sys::{AsRawFd, RawFd};
+use crate::sys::socket::{Listener, Unfit};
+use crate::sys::{AsRawFd, OwnedFd, RawFd};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Listeners with the addresses that the configuration has for them.
+/// All listeners.
 #[derive(Debug, Default)]
-pub struct Listeners(Vec<(SocketAddr, Listener)>);
+pub struct Listeners {
+    /// Those of the configuration.
+    bound: Vec<Bound>,
+    /// Those that the service manager listens on itself.
+    passed: Vec<Listener>,
+    /// Addresses that are not listened on any more; the service manager still keeps their sockets.
+    dropped: Vec<SocketAddr>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    address: SocketAddr,
+    listener: Listener,
+    /// The service manager keeps it, too.
+    kept: bool,
+}
 
 impl Listeners {
+    /// Takes the sockets out of what was passed: the manager's own, and what a supervisor before had bound.
+    ///
+    /// # Errors
+    /// Exit 78: what a socket unit passes cannot be listened on.
+    pub fn adopt(passed: &mut Passed) -> Result<Self, Fatal> {
+        let sockets = std::mem::take(&mut passed.sockets).into_iter().map(passed_listener);
+        let mut listeners = Self { passed: sockets.collect::<Result<_, _>>()?, ..Self::default() };
+        let (kept, rest) = std::mem::take(&mut passed.kept).into_iter().partition(|(kept, _)| is_listener(*kept));
+        passed.kept = rest;
+        for (kept, fd) in kept {
+            let Kept::Listener(address) = kept else { continue };
+            match Listener::inherited(fd) {
+                Ok(listener) => listeners.bound.push(Bound { address, listener, kept: true }),
+                Err(_) => listeners.dropped.push(address),
+            }
+        }
+        Ok(listeners)
+    }
+
     /// The listeners for `addresses`: those of `self` where the address is the same, new ones for the rest. `self` stays
-    /// as it is if any cannot be bound.
+    /// as it is if any cannot be bound. None of this where the service manager has passed sockets.
     ///
     /// # Errors
     /// Exit 69: an address cannot be listened on.
     pub fn follow(&mut self, addresses: &[SocketAddr], keepalive: Option<Duration>) -> Result<(), Fatal> {
+        let addresses = if self.passed.is_empty() { addresses } else { &[] };
         let mut fresh = Vec::new();
         for &address in addresses.iter().filter(|&&address| !self.has(address)) {
             let listener = Listener::bind(address, keepalive).map_err(|error| cannot(address, &error))?;
-            fresh.push((address, listener));
+            fresh.push(Bound { address, listener, kept: false });
         }
-        self.0.retain(|(address, _)| addresses.contains(address));
-        self.0.append(&mut fresh);
-        for (_, listener) in &self.0 {
+        let (stay, go): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.bound).into_iter().partition(|bound| addresses.contains(&bound.address));
+        self.bound = stay;
+        self.bound.append(&mut fresh);
+        self.dropped.extend(go.iter().filter(|bound| bound.kept).map(|bound| bound.address));
+        for listener in self.all() {
             // Only a socket that is gone could refuse this.
             let _ = listener.set_keepalive(keepalive);
         }
         Ok(())
     }
 
-    fn has(&self, address: SocketAddr) -> bool {
-        self.0.iter().any(|(bound, _)| *bound == address)
+    /// Has the service manager keep what this process has bound, for the daemon after this one: nobody who connects
+    /// meanwhile is refused.
+    pub fn keep(&mut self, notify: &mut Notify) {
+        for address in self.dropped.drain(..) {
+            notify.remove(&Kept::Listener(address).name());
+        }
+        for bound in self.bound.iter_mut().filter(|bound| !bound.kept) {
+            bound.kept = true;
+            notify.store(&Kept::Listener(bound.address).name(), &bound.listener);
+        }
     }
 
-    /// The addresses really bound.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().map(|(address, listener)| listener.local_address().unwrap_or(*address)).collect()
+    fn has(&self, address: SocketAddr) -> bool {
+        self.bound.iter().any(|bound| bound.address == address)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Listener> {
+        self.bound.iter().map(|bound| &bound.listener).chain(&self.passed)
+    }
+
+    /// Where they really listen, for people.
+    pub fn places(&self) -> Vec<String> {
+        let place = |listener: &Listener| listener.local_address().map_or("?".to_owned(), |place| place.to_string());
+        let bound = self.bound.iter().map(|bound| place(&bound.listener));
+        bound.chain(self.passed.iter().map(|listener| place(listener) + " (the service manager's socket)")).collect()
     }
 
     /// Their descriptors.
     pub fn fds(&self) -> impl Iterator<Item = RawFd> {
-        self.0.iter().map(|(_, listener)| listener.as_raw_fd())
+        self.all().map(AsRawFd::as_raw_fd)
     }
+}
+
+fn is_listener(kept: Kept) -> bool {
+    matches!(kept, Kept::Listener(_))
+}
+
+fn passed_listener(fd: OwnedFd) -> Result<Listener, Fatal> {
+    Listener::inherited(fd).map_err(|unfit: Unfit| {
+        let message = format!("cannot listen on a descriptor that the service manager passes as {ECHO}: {unfit}");
+        Fatal::new(exit::CONFIG, message)
+    })
 }
 
 fn cannot(address: SocketAddr, error: &io::Error) -> Fatal {
@@ -73,14 +143,42 @@ mod tests {
         let taken = std::net::TcpListener::bind(any()).unwrap();
         let mut listeners = Listeners::default();
         listeners.follow(&[any()], None).unwrap();
-        let first = listeners.addresses();
+        let first = listeners.places();
         let refused = listeners.follow(&[any(), taken.local_addr().unwrap()], None).unwrap_err();
         assert_eq!(refused.code, exit::CANNOT_LISTEN);
-        assert_eq!(listeners.addresses(), first);
+        assert_eq!(listeners.places(), first);
         let six: SocketAddr = "[::1]:0".parse().unwrap();
         listeners.follow(&[any(), six], Some(Duration::from_secs(60))).unwrap();
-        assert_eq!(listeners.addresses()[0], first[0]);
+        assert_eq!(listeners.places()[0], first[0]);
         listeners.follow(&[six], None).unwrap();
-        assert_eq!(listeners.addresses().len(), 1);
+        assert_eq!(listeners.places().len(), 1);
+    }
+
+    #[test]
+    fn kept_listeners_are_taken_up_and_passed_ones_leave_no_other() {
+        let listening = || std::net::TcpListener::bind(any()).unwrap();
+        let (first, second) = (listening(), listening());
+        let [here, there] = [&first, &second].map(|socket| socket.local_addr().unwrap());
+        let kept = |address, socket: std::net::TcpListener| (Kept::Listener(address), OwnedFd::from(socket));
+        let null = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let broken = "127.0.0.1:1".parse().unwrap();
+        let kept = vec![kept(here, first), kept(there, second), (Kept::Listener(broken), null), commit()];
+        let mut passed = Passed { kept, ..Passed::default() };
+        let mut listeners = Listeners::adopt(&mut passed).unwrap();
+        assert_eq!(passed.kept.len(), 1, "the rest is not a listener");
+        listeners.follow(&[there], None).unwrap();
+        assert_eq!(listeners.places(), [there.to_string()]);
+        assert_eq!(listeners.dropped, [broken, here]);
+
+        passed.sockets = vec![listening().into()];
+        let mut listeners = Listeners::adopt(&mut passed).unwrap();
+        listeners.follow(&[there], None).unwrap();
+        assert_eq!((listeners.bound.len(), listeners.places().len()), (0, 1));
+        passed.sockets = vec![commit().1];
+        assert_eq!(Listeners::adopt(&mut passed).unwrap_err().code, exit::CONFIG);
+    }
+
+    fn commit() -> (Kept, OwnedFd) {
+        (Kept::Commit, OwnedFd::from(std::fs::File::open("/dev/null").unwrap()))
     }
 }

@@ -5,8 +5,10 @@
 
 mod crew;
 mod detach;
+mod inheritance;
 mod listeners;
 mod notify;
+mod passed;
 mod pidfile;
 mod reclaim;
 mod reload;
@@ -19,7 +21,6 @@ mod watch;
 use crate::config::{self, Config, Workers};
 use crate::exit::{self, Fatal};
 use crate::ipc::control::{ToWorker, ToWriter};
-use crate::ipc::link::Link;
 use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::Entries;
 use crate::log;
@@ -30,6 +31,7 @@ use crate::sys::{OwnedFd, title};
 use detach::Starter;
 use nix::sys::signal::Signal;
 use notify::Notify;
+use passed::Passed;
 use restart::Deaths;
 use shutdown::Stop;
 use start::Ground;
@@ -74,12 +76,16 @@ pub fn run(options: Options, entries: Entries) -> u8 {
     log::set_level(loaded.config.log.level);
     loaded.warnings.iter().for_each(|warning| crate::warn!("{warning}"));
     let mut starter = Starter::nobody();
-    let started = start::sanitise().and_then(|()| {
+    let mut notify = Notify::default();
+    let started = Passed::take().and_then(|passed| {
+        start::sanitise(&passed.numbers())?;
+        notify = Notify::new();
+        process::forget_service_environment().map_err(|error| Fatal::system("clear the environment", error))?;
         if options.daemon {
             starter = detach::detach(&loaded.config.daemon)?;
         }
         title::set("echostored: supervisor");
-        start::prepare(&loaded.config, options.daemon)
+        start::prepare(&loaded.config, options.daemon, passed, &mut notify)
     });
     let failed = |starter: &mut Starter, fatal: &Fatal| {
         crate::error!("{fatal}");
@@ -88,7 +94,7 @@ pub fn run(options: Options, entries: Entries) -> u8 {
     };
     match started {
         Err(fatal) => failed(&mut starter, &fatal),
-        Ok(ground) => match Supervisor::new(options, loaded.config, ground, entries, starter) {
+        Ok(ground) => match Supervisor::new(options, loaded.config, ground, entries, starter, notify) {
             Err(error) => failed(&mut Starter::nobody(), &Fatal::system("start", error)),
             Ok(supervisor) => supervisor.serve(),
         },
@@ -105,7 +111,6 @@ struct Supervisor {
     notify: Notify,
     poller: Poller,
     signals: Signals,
-    links: Vec<Link>,
     /// Second descriptions of the live segment and of those closed before it that are not synced yet.
     segments: Vec<(u64, OwnedFd)>,
     writer: Option<crew::Writer>,
@@ -119,7 +124,6 @@ struct Supervisor {
     slots: Vec<(Deaths, Option<Instant>)>,
     wanted_workers: usize,
     generation: u64,
-    last_id: u64,
     last_frame_limit: usize,
     /// Everything served at least once.
     was_ready: bool,
@@ -141,7 +145,14 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn new(options: Options, config: Config, ground: Ground, entries: Entries, starter: Starter) -> io::Result<Self> {
+    fn new(
+        options: Options,
+        config: Config,
+        ground: Ground,
+        entries: Entries,
+        starter: Starter,
+        notify: Notify,
+    ) -> io::Result<Self> {
         let wanted = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGCHLD];
         let signals = Signals::new(&wanted)?;
         let poller = Poller::new(64)?;
@@ -151,10 +162,9 @@ impl Supervisor {
             entries,
             ground,
             starter,
-            notify: Notify::new(),
+            notify,
             poller,
             signals,
-            links: Vec::new(),
             segments: Vec::new(),
             writer: None,
             writer_deaths: Deaths::default(),
@@ -165,7 +175,6 @@ impl Supervisor {
             wanted_workers: worker_count(&config),
             config,
             generation: 1,
-            last_id: 0,
             last_frame_limit: 0,
             was_ready: false,
             tell_ready: true,
@@ -269,8 +278,8 @@ impl Supervisor {
 
     fn now_ready(&mut self, now: Instant) {
         if !self.was_ready {
-            for address in self.ground.listeners.addresses() {
-                crate::notice!("listening on {address}");
+            for place in self.ground.listeners.places() {
+                crate::notice!("listening on {place}");
             }
             crate::notice!("ready: {} workers, store {}", self.wanted_workers, self.config.store.directory.display());
         }

@@ -2,18 +2,33 @@
 //!
 //! The crate's states, but a socket of our own: the crate's send blocks when the manager does not read, and then nobody
 //! would watch the roles. What finds no room is told later; of two states the later one counts.
+use crate::sys::fdpass::{self, Address};
+use crate::sys::{AsFd, AsRawFd, OwnedFd, RawFd};
 use sd_notify::NotifyState;
+use std::collections::VecDeque;
 use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
+
+/// States that wait for room are kept up to so many: a manager that has not read for this long needs only the newest.
+const STATES: usize = 4;
 
 /// Speaks to the service manager.
 #[derive(Debug, Default)]
 pub struct Notify {
-    to: Option<(UnixDatagram, SocketAddr)>,
+    to: Option<(UnixDatagram, Address)>,
     last_status: String,
-    /// States that must not be lost, in order: READY, RELOADING, STOPPING.
-    untold: Vec<String>,
+    /// What must not be lost, in order.
+    untold: VecDeque<Untold>,
+}
+
+#[derive(Debug)]
+enum Untold {
+    /// READY, RELOADING, STOPPING.
+    State(String),
+    /// A descriptor to be kept under a name.
+    Store(String, OwnedFd),
+    /// What is kept under a name is of no more use.
+    Remove(String),
 }
 
 impl Notify {
@@ -47,35 +62,79 @@ impl Notify {
 
     /// One line for `systemctl status`, of our own words and numbers only; sent when it changed.
     pub fn status(&mut self, status: &str) {
-        if status != self.last_status && self.flush() && self.send(&text(&[NotifyState::Status(status)])) {
+        if status != self.last_status && self.flush() && self.send(&text(&[NotifyState::Status(status)]), &[]) {
             self.last_status = status.to_owned();
         }
     }
 
+    /// Has the manager keep a descriptor over this process's end, and give it to the next one (`FDSTORE=1`). It closes
+    /// none by itself, as it would once the other end of a pipe is gone (`FDPOLL=0`).
+    pub fn store(&mut self, name: &str, fd: &impl AsFd) {
+        if self.wanted()
+            && let Ok(fd) = fd.as_fd().try_clone_to_owned()
+        {
+            self.untold.push_back(Untold::Store(name.to_owned(), fd));
+            self.flush();
+        }
+    }
+
+    /// Has it close what it keeps under `name`.
+    pub fn remove(&mut self, name: &str) {
+        if !self.wanted() {
+            return;
+        }
+        let before = self.untold.len();
+        self.untold.retain(|untold| !matches!(untold, Untold::Store(kept, _) if kept == name));
+        if before == self.untold.len() {
+            self.untold.push_back(Untold::Remove(name.to_owned()));
+        }
+        self.flush();
+    }
+
     /// Tells what found no room before; false if there still is none.
     pub fn flush(&mut self) -> bool {
-        while let Some(first) = self.untold.first() {
-            if !self.send(first) {
+        while let Some(first) = self.untold.front() {
+            if !self.tell(first) {
                 return false;
             }
-            self.untold.remove(0);
+            self.untold.pop_front();
         }
         true
     }
 
+    fn tell(&self, untold: &Untold) -> bool {
+        match untold {
+            Untold::State(state) => self.send(state, &[]),
+            Untold::Store(name, fd) => {
+                let state = [NotifyState::FdStore, NotifyState::FdName(name), NotifyState::Custom("FDPOLL=0")];
+                self.send(&text(&state), &[fd.as_raw_fd()])
+            }
+            Untold::Remove(name) => self.send(&text(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]), &[]),
+        }
+    }
+
     fn must_tell(&mut self, state: &[NotifyState<'_>]) {
         if self.wanted() {
-            // A manager that has not read for this long needs only the newest.
-            self.untold.drain(..self.untold.len().saturating_sub(3));
-            self.untold.push(text(state));
+            let states = self.untold.iter().filter(|untold| matches!(untold, Untold::State(_))).count();
+            let mut surplus = (states + 1).saturating_sub(STATES);
+            self.untold.retain(|untold| {
+                let goes = surplus > 0 && matches!(untold, Untold::State(_));
+                surplus -= usize::from(goes);
+                !goes
+            });
+            self.untold.push_back(Untold::State(text(state)));
             self.flush();
         }
     }
 
     /// False: no room. Other errors are ignored: nobody is left to hear of them, and the service must not fail for them.
-    fn send(&self, message: &str) -> bool {
+    fn send(&self, message: &str, fds: &[RawFd]) -> bool {
         let Some((socket, address)) = &self.to else { return true };
-        !matches!(socket.send_to_addr(message.as_bytes(), address), Err(error) if crate::sys::would_block(&error))
+        match fdpass::send_to(socket.as_fd(), message.as_bytes(), fds, address) {
+            // Too many descriptors on their way to somebody who does not read (unix(7)) are no room, too.
+            Err(error) => !(crate::sys::would_block(&error) || error.raw_os_error() == Some(nix::libc::ETOOMANYREFS)),
+            Ok(()) => true,
+        }
     }
 }
 
@@ -83,12 +142,9 @@ fn text(state: &[NotifyState<'_>]) -> String {
     state.iter().map(|part| format!("{part}\n")).collect()
 }
 
-fn open() -> io::Result<Option<(UnixDatagram, SocketAddr)>> {
+fn open() -> io::Result<Option<(UnixDatagram, Address)>> {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(None) };
-    let address = match name.as_encoded_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(&name)?,
-    };
+    let address = Address::parse(&name)?;
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
     Ok(Some((socket, address)))
@@ -97,13 +153,18 @@ fn open() -> io::Result<Option<(UnixDatagram, SocketAddr)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     fn pair() -> (Notify, UnixDatagram) {
-        let address = SocketAddr::from_abstract_name(format!("echostored-test-{}", std::process::id())).unwrap();
-        let manager = UnixDatagram::bind_addr(&address).unwrap();
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("echostored-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         manager.set_nonblocking(true).unwrap();
         let socket = UnixDatagram::unbound().unwrap();
         socket.set_nonblocking(true).unwrap();
+        let address = Address::parse(format!("@{name}").as_ref()).unwrap();
         (Notify { to: Some((socket, address)), ..Notify::default() }, manager)
     }
 
@@ -128,5 +189,31 @@ mod tests {
         notify.reloading();
         let text = heard(&manager).concat();
         assert!(text.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{text}");
+    }
+
+    #[test]
+    fn descriptors_wait_for_room_and_one_not_yet_told_is_taken_back() {
+        let (mut notify, manager) = pair();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        notify.store("a", &file);
+        let mut buffer = [0; 512];
+        let (length, fds) = fdpass::receive(manager.as_fd(), &mut buffer).unwrap();
+        assert_eq!((&buffer[..length], fds.len()), (&b"FDSTORE=1\nFDNAME=a\nFDPOLL=0\n"[..], 1));
+        for n in 0..1000 {
+            notify.status(&format!("status {n}"));
+        }
+        for n in 0..20 {
+            notify.store("b", &file);
+            notify.remove("b");
+            notify.stopping(&n.to_string());
+        }
+        notify.store("c", &file);
+        notify.remove("a");
+        heard(&manager);
+        assert!(notify.flush());
+        let told = heard(&manager);
+        assert_eq!(told.len(), STATES + 2, "{told:?}");
+        assert!(told[3].contains("STATUS=19") && told[4].contains("FDNAME=c"), "{told:?}");
+        assert_eq!(told[5], "FDSTOREREMOVE=1\nFDNAME=a\n");
     }
 }

@@ -4,7 +4,7 @@
 //! replaced by one that holds the new directory, and the frames that nobody has acknowledged go on from the pipes.
 use super::Supervisor;
 use super::restart::{Deaths, replace_at};
-use super::start::Ground;
+use super::start::OpenStore;
 use crate::config::Config;
 use crate::exit::Fatal;
 use crate::ipc::control::ToWriter;
@@ -50,7 +50,7 @@ impl Supervisor {
         let first = !self.complaint.stands(now);
         self.complaint.heard = Some(now);
         let path = self.config.store.directory.display();
-        match reclaim(&self.ground, &self.config) {
+        match reclaim(&self.ground.store, &self.config) {
             Ok(reclaimed) => {
                 self.complaint = Complaint::default();
                 let Some(Reclaimed { directory, lock, moved }) = reclaimed else { return };
@@ -60,7 +60,8 @@ impl Supervisor {
                     ),
                     false => crate::notice!("the store {path} is locked again"),
                 }
-                (self.ground.directory, self.ground.lock) = (directory, lock);
+                (self.ground.store.directory, self.ground.store.lock) = (directory, lock);
+                self.ground.run.follow(&self.ground.store, &self.config);
                 if moved {
                     // Of files that have no name any more.
                     self.segments.clear();
@@ -86,16 +87,16 @@ impl Supervisor {
 }
 
 /// `None`: the writer need not be replaced.
-fn reclaim(ground: &Ground, config: &Config) -> Result<Option<Reclaimed>, Fatal> {
+fn reclaim(store: &OpenStore, config: &Config) -> Result<Option<Reclaimed>, Fatal> {
     let system = |error: io::Error| Fatal::system("look at the store's directory", error);
     let path = &config.store.directory;
-    let moved = file::stat(&ground.directory).map_err(system)?.st_nlink == 0;
+    let moved = file::stat(&store.directory).map_err(system)?.st_nlink == 0;
     let directory = match moved {
         true => Directory::open_or_make(path)?,
-        false => Directory::held(ground.directory.try_clone().map_err(system)?, path),
+        false => Directory::held(store.directory.try_clone().map_err(system)?, path),
     };
-    let locked = !moved && directory.has_lock(&ground.lock);
+    let locked = !moved && directory.has_lock(&store.lock);
     let lock = if locked { None } else { Some(directory.lock()?) };
-    directory.keep_epoch(ground.epoch, config.store.format)?;
+    directory.keep_epoch(store.epoch, config.store.format)?;
     Ok(lock.map(|lock| Reclaimed { directory: directory.into_fd(), lock, moved }))
 }

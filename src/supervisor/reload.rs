@@ -57,6 +57,7 @@ impl Supervisor {
         loaded.warnings.iter().for_each(|warning| crate::warn!("{warning}"));
         let server = &loaded.config.server;
         self.ground.listeners.follow(&server.listen, server.keepalive).map_err(|Fatal { message, .. }| message)?;
+        self.ground.listeners.keep(&mut self.notify);
         let old = std::mem::replace(&mut self.config, loaded.config);
         self.wanted_workers = super::worker_count(&self.config);
         log::set_level(self.config.log.level);

@@ -153,6 +153,10 @@ impl Supervisor {
         }
         if stop.stage == Stage::Finishing {
             if let Some(code) = stop.writer_code {
+                if code == exit::OK && !stop.given_up {
+                    // All is stored: the next daemon begins a run of its own.
+                    self.ground.run.end(&mut self.notify);
+                }
                 return Some(if code == exit::OK { stop.code } else { code });
             }
             match &mut self.writer {

@@ -1,15 +1,16 @@
 //! From a configuration to everything a role needs: the store locked, the listeners bound, the user switched, in that
 //! order, before anything is forked.
+use super::inheritance::Run;
 use super::listeners::Listeners;
+use super::notify::Notify;
+use super::passed::Passed;
 use super::pidfile::PidFile;
 use crate::config::{Config, Echo, OnDiskFull};
 use crate::exit::{self, Fatal};
-use crate::ipc::commit::CommitRecord;
-use crate::ipc::link::PrivatePipe;
 use crate::ipc::scoreboard::Admission;
 use crate::store::directory::{Directory, Era};
 use crate::sys::user::{self, Identity};
-use crate::sys::{AsFd, OwnedFd, file, process};
+use crate::sys::{AsFd, OwnedFd, RawFd, file, process};
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -21,25 +22,30 @@ const PARENTS_UMASK: u32 = 0o022;
 /// What lives as long as the daemon.
 #[derive(Debug)]
 pub struct Ground {
-    pub directory: OwnedFd,
-    pub lock: File,
-    /// The store's start epoch.
-    pub epoch: u32,
-    /// What the last run left.
-    pub era: Option<Era>,
+    pub store: OpenStore,
     pub listeners: Listeners,
-    pub private: PrivatePipe,
-    pub commit: OwnedFd,
+    pub run: Run,
     pub admission_memory: OwnedFd,
     pub admission: Admission,
     pub pid_file: Option<PidFile>,
 }
 
+/// The store, ready to be written to.
+#[derive(Debug)]
+pub struct OpenStore {
+    pub directory: OwnedFd,
+    pub lock: File,
+    /// The store's start epoch.
+    pub epoch: u32,
+    /// The format of what the last run left.
+    pub era: Option<Era>,
+}
+
 /// Prepares it all. `detached`: `[daemon]` counts.
-pub fn prepare(config: &Config, detached: bool) -> Result<Ground, Fatal> {
+pub fn prepare(config: &Config, detached: bool, passed: Passed, notify: &mut Notify) -> Result<Ground, Fatal> {
     let identity = if detached { identity(config)? } else { None };
     let pid_file = detached.then(|| PidFile::claim(&config.daemon.pid_file, identity.as_ref())).transpose()?;
-    match occupy(config, identity.as_ref()) {
+    match occupy(config, identity.as_ref(), passed, notify) {
         Ok(ground) => Ok(Ground { pid_file, ..ground }),
         Err(fatal) => {
             if let Some(pid_file) = pid_file {
@@ -50,35 +56,39 @@ pub fn prepare(config: &Config, detached: bool) -> Result<Ground, Fatal> {
     }
 }
 
-fn occupy(config: &Config, identity: Option<&Identity>) -> Result<Ground, Fatal> {
+fn occupy(
+    config: &Config,
+    identity: Option<&Identity>,
+    mut passed: Passed,
+    notify: &mut Notify,
+) -> Result<Ground, Fatal> {
     let system = |error: io::Error| Fatal::system("prepare the processes", error);
     if let Some(identity) = identity {
         make_directory_for(config, identity)?;
     }
     // The directory is the daemon's user's: root never opens a file there.
-    let (directory, lock, epoch, era) = match identity {
+    let store = match identity {
         Some(identity) => identity.act_as(|| open_store(config)).map_err(cannot_become)??,
         None => open_store(config)?,
     };
-    let mut listeners = Listeners::default();
+    Run::claim(&passed, &store, config).map_err(system)?;
+    let mut listeners = Listeners::adopt(&mut passed)?;
     listeners.follow(&config.server.listen, config.server.keepalive)?;
     if let Some(identity) = identity.filter(|identity| !identity.is_current()) {
         identity.assume().map_err(cannot_become)?;
     }
     // As the user that the roles run as: the pipes count against its limits.
-    let private = PrivatePipe::new().map_err(system)?;
-    let commit = CommitRecord::memory().map_err(system)?;
+    let mut run = Run::go_on_or_begin(passed, &store, config, notify).map_err(system)?;
+    listeners.keep(notify);
+    run.keep(notify);
     let admission_memory = Admission::memory().map_err(system)?;
     let admission = Admission::map(admission_memory.as_fd()).map_err(system)?;
-    Ok(Ground { directory, lock, epoch, era, listeners, private, commit, admission_memory, admission, pid_file: None })
+    Ok(Ground { store, listeners, run, admission_memory, admission, pid_file: None })
 }
 
 fn cannot_become(error: io::Error) -> Fatal {
     Fatal::new(exit::CONFIG, format!("cannot become daemon.user: {error}; start as root, or leave daemon.user empty"))
 }
-
-/// The store's directory, its lock, the new start epoch, and the era that the last run left.
-type OpenStore = (OwnedFd, File, u32, Option<Era>);
 
 fn open_store(config: &Config) -> Result<OpenStore, Fatal> {
     let directory = Directory::open_or_make(&config.store.directory)?;
@@ -92,7 +102,7 @@ fn open_store(config: &Config) -> Result<OpenStore, Fatal> {
             "store.on-disk-full = \"reject\" has no effect with server.echo = \"received\": what was echoed waits for room"
         );
     }
-    Ok((directory.into_fd(), lock, epoch, era))
+    Ok(OpenStore { directory: directory.into_fd(), lock, epoch, era })
 }
 
 fn identity(config: &Config) -> Result<Option<Identity>, Fatal> {
@@ -140,12 +150,12 @@ fn make_directory_for(config: &Config, identity: &Identity) -> Result<(), Fatal>
     })
 }
 
-/// Puts in order what a careless caller may have left to this process.
-pub fn sanitise() -> Result<(), Fatal> {
+/// Puts in order what a careless caller may have left to this process; `passed` stays open.
+pub fn sanitise(passed: &[RawFd]) -> Result<(), Fatal> {
     use nix::sys::signal::Signal;
     let set = || -> io::Result<()> {
         process::fill_standard_fds()?;
-        process::close_all_but(&[])?;
+        process::close_all_but(passed)?;
         process::unblock_signals()?;
         process::set_umask(UMASK);
         // SIGXFSZ: a file size limit is then an error of the write instead of a death.

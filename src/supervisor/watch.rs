@@ -132,10 +132,10 @@ impl Supervisor {
                 self.segments.push((sequence, file));
             }
             ToSupervisor::Settled(sequence) => self.segments.retain(|(kept, _)| *kept != sequence),
-            ToSupervisor::Drained(id) => self.links.retain(|link| link.terms.id != id),
+            ToSupervisor::Drained(id) => self.ground.run.drop_link(id, &mut self.notify),
             ToSupervisor::Reclaim => self.reclaim(Instant::now()),
             ToSupervisor::Broken(id) => {
-                self.links.retain(|link| link.terms.id != id);
+                self.ground.run.drop_link(id, &mut self.notify);
                 if let Some(worker) = self.workers.iter().find(|worker| worker.id == id) {
                     crate::error!("worker {} ({}) sent what no worker sends; it is killed", worker.number, worker.pid);
                     let _ = process::signal_child(worker.pid, Signal::SIGKILL);

@@ -1,12 +1,15 @@
-//! Messages with descriptors between related processes: `socketpair(2)`, `SCM_RIGHTS` (unix(7)).
+//! Messages with descriptors: `socketpair(2)` between related processes, datagrams to others, `SCM_RIGHTS` (unix(7)).
 use super::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, sendmsg,
+    socketpair,
 };
+use std::ffi::OsStr;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::FromRawFd;
+use std::os::unix::ffi::OsStrExt;
 
 /// The most descriptors that one message carries.
 pub const MAX_FDS: usize = 4;
@@ -17,12 +20,36 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
 }
 
+/// Where a datagram goes: a path, or an abstract name (unix(7)).
+#[derive(Clone, Copy, Debug)]
+pub struct Address(UnixAddr);
+
+impl Address {
+    /// Reads what stands in `NOTIFY_SOCKET` (sd_notify(3)): a path, or an abstract name after `@`.
+    pub fn parse(name: &OsStr) -> io::Result<Self> {
+        let address = match name.as_bytes().strip_prefix(b"@") {
+            Some(name) => UnixAddr::new_abstract(name)?,
+            None => UnixAddr::new(name)?,
+        };
+        Ok(Self(address))
+    }
+}
+
 /// Sends one message, whole or not at all.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
+    transmit(socket, bytes, fds, None)
+}
+
+/// Sends one datagram to `address`.
+pub fn send_to(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd], address: &Address) -> io::Result<()> {
+    transmit(socket, bytes, fds, Some(&address.0))
+}
+
+fn transmit(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd], address: Option<&UnixAddr>) -> io::Result<()> {
     let rights = [ControlMessage::ScmRights(fds)];
     let control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
     loop {
-        match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None) {
+        match sendmsg(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, address) {
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
             Ok(_) => return Ok(()),

@@ -25,6 +25,14 @@ pub fn size(pipe: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(fcntl(pipe, FcntlArg::F_GETPIPE_SZ)?).unwrap_or(0))
 }
 
+/// Bytes that are in the pipe (`FIONREAD`, pipe(7)).
+pub fn unread(pipe: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int to `count`, which outlives the call.
+    retry(|| unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut count) as isize })?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
 /// Copies up to `limit` bytes from the head of `source` into `sink` without consuming them (tee(2)).
 /// 0: the pipe is empty and has no writer left.
 pub fn tee(source: BorrowedFd<'_>, sink: BorrowedFd<'_>, limit: usize) -> io::Result<usize> {

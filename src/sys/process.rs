@@ -10,6 +10,7 @@ use nix::unistd::{ForkResult, fork, getpid, getppid};
 use std::io;
 use std::os::fd::FromRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use nix::unistd::Pid;
 
@@ -164,8 +165,31 @@ pub fn replace_stderr(file: &std::fs::File) -> io::Result<()> {
     super::retry(|| unsafe { libc::dup2(file.as_raw_fd(), 2) as isize }).map(|_| ())
 }
 
-/// Forgets the variables by which a service manager speaks to its main process, in a role that is not that process.
-pub fn forget_service_environment(_child: &Child) {
+/// Takes ownership of the descriptors that the service manager passed at `exec`, once in a process: sd_listen_fds(3)
+/// says which, and they belong to nobody else here. What is not open is left out.
+pub fn adopt_passed(numbers: &[RawFd]) -> Vec<(RawFd, OwnedFd)> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return Vec::new();
+    }
+    let is_open = |&number: &RawFd| {
+        // SAFETY: F_GETFD takes no memory, and answers EBADF for a number that is not open.
+        number > 2 && unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0
+    };
+    // SAFETY: open, asked just now; above 2, so nobody's standard stream; passed to this process, which has opened
+    // nothing yet that it could be confused with; taken once.
+    let own = |number: RawFd| (number, unsafe { OwnedFd::from_raw_fd(number) });
+    numbers.iter().copied().filter(is_open).map(own).collect()
+}
+
+/// Forgets the variables by which a service manager speaks to its main process: no role is that process.
+///
+/// # Errors
+/// There are more threads than one: another might read the environment meanwhile.
+pub fn forget_service_environment() -> io::Result<()> {
+    if thread_count()? != 1 {
+        return Err(io::Error::other("the environment can only be changed by a single-threaded process"));
+    }
     for name in [
         "NOTIFY_SOCKET",
         "LISTEN_PID",
@@ -174,10 +198,12 @@ pub fn forget_service_environment(_child: &Child) {
         "LISTEN_PIDFDID",
         "WATCHDOG_PID",
         "WATCHDOG_USEC",
+        "FDSTORE",
     ] {
-        // SAFETY: `_child` proves that the process was just forked and has one thread: nobody reads the environment.
+        // SAFETY: this process has one thread, counted above: nobody else reads the environment.
         unsafe { std::env::remove_var(name) };
     }
+    Ok(())
 }
 
 /// Unblocks all signals that a careless parent may have left blocked.

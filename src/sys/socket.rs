@@ -1,7 +1,9 @@
-//! TCP sockets: the door of socket2.
+//! Stream sockets, of TCP and of `AF_UNIX`: the door of socket2.
 use super::{AsFd, AsRawFd, BorrowedFd, OwnedFd, retry};
 use nix::libc;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use nix::sys::socket::{getsockopt, sockopt};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
@@ -9,7 +11,98 @@ use std::time::Duration;
 /// The backlog asked for; the kernel cuts it to `net.core.somaxconn` (listen(2)).
 const BACKLOG: i32 = 4096;
 
-/// A listening TCP socket, non-blocking, shared by all workers.
+/// Who is at the other end of a connection.
+///
+/// Printed without a space, as it stands in a record: `192.0.2.1:53210`, `[2001:db8::1]:53210`, `unix:4711`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Over the network.
+    Inet(SocketAddr),
+    /// Of this machine, by a Unix socket.
+    Unix {
+        /// The process that connected (unix(7), `SO_PEERCRED`); 0 where it cannot be seen from this PID namespace.
+        pid: u32,
+    },
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Unix { pid } => write!(f, "unix:{pid}"),
+        }
+    }
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// In the network.
+    Inet(SocketAddr),
+    /// A path, or an abstract name after `@`; printable.
+    Unix(String),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Unix(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Address {
+    fn of(address: &SockAddr) -> io::Result<Self> {
+        let printable = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            text.chars().map(|char| if char.is_control() { '?' } else { char }).collect::<String>()
+        };
+        if let Some(address) = address.as_socket() {
+            return Ok(Self::Inet(address));
+        }
+        let path = address.as_pathname().map(|path| printable(path.as_os_str().as_encoded_bytes()));
+        let name = || address.as_abstract_namespace().map(|name| format!("@{}", printable(name)));
+        path.or_else(name).map(Self::Unix).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// Why a descriptor that was passed to us is no listener of ours.
+#[derive(Debug)]
+pub enum Unfit {
+    /// It cannot be asked (getsockopt(2)), or not be made non-blocking.
+    System(io::Error),
+    /// It is not `SOCK_STREAM`.
+    NotAStream,
+    /// It does not listen.
+    NotListening,
+    /// It is neither of IPv4, IPv6 nor Unix.
+    Family(i32),
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => f.write_str("it is not a socket"),
+            Self::System(error) => write!(f, "it cannot be used as a socket: {error}"),
+            Self::NotAStream => f.write_str("it is not a stream socket: use ListenStream="),
+            Self::NotListening => f.write_str("it does not listen: a connection was passed; use Accept=no"),
+            Self::Family(family) => {
+                write!(f, "its address family is {family}: only IPv4, IPv6 and Unix sockets are served")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Unfit {}
+
+impl From<io::Error> for Unfit {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// A listening stream socket, non-blocking, shared by all workers.
 #[derive(Debug)]
 pub struct Listener(Socket);
 
@@ -26,17 +119,56 @@ impl Listener {
             socket.set_only_v6(true)?;
         }
         let listener = Self(socket);
-        listener.0.set_tcp_nodelay(true)?;
-        // Urgent data is data like any other: it is stored and echoed in its place.
-        listener.0.set_out_of_band_inline(true)?;
+        listener.set_inherited_options()?;
         listener.set_keepalive(keepalive)?;
         listener.0.bind(&address.into())?;
         listener.0.listen(BACKLOG)?;
         Ok(listener)
     }
 
-    /// Changes the keep-alive time that connections accepted from now on inherit.
+    /// Takes over a listening socket that somebody else has bound, and makes it as one of ours, but for its keep-alive
+    /// time. Its address, backlog and file stay as they are.
+    ///
+    /// # Errors
+    /// It is not a listening stream socket of IPv4, IPv6 or Unix.
+    pub fn inherited(fd: OwnedFd) -> Result<Self, Unfit> {
+        let listener = Self::from_fd(fd);
+        if listener.0.r#type()? != Type::STREAM {
+            return Err(Unfit::NotAStream);
+        }
+        let domain = listener.0.domain()?;
+        if ![Domain::IPV4, Domain::IPV6, Domain::UNIX].contains(&domain) {
+            return Err(Unfit::Family(domain.into()));
+        }
+        if !listener.0.is_listener()? {
+            return Err(Unfit::NotListening);
+        }
+        listener.0.set_cloexec(true)?;
+        listener.0.set_nonblocking(true)?;
+        if !listener.is_unix() {
+            listener.set_inherited_options()?;
+        }
+        Ok(listener)
+    }
+
+    /// What connections inherit from a TCP listener (tcp(7)).
+    fn set_inherited_options(&self) -> io::Result<()> {
+        self.0.set_tcp_nodelay(true)?;
+        // Urgent data is data like any other: it is stored and echoed in its place.
+        self.0.set_out_of_band_inline(true)
+    }
+
+    /// Whether its clients are of this machine, by a Unix socket.
+    pub fn is_unix(&self) -> bool {
+        self.0.domain().is_ok_and(|domain| domain == Domain::UNIX)
+    }
+
+    /// Changes the keep-alive time that connections accepted from now on inherit. A Unix socket has none: its peer
+    /// cannot vanish without a word.
     pub fn set_keepalive(&self, keepalive: Option<Duration>) -> io::Result<()> {
+        if self.is_unix() {
+            return Ok(());
+        }
         set_keepalive(&SockRef::from(&self.0), keepalive)
     }
 
@@ -46,16 +178,23 @@ impl Listener {
     }
 
     /// The address really bound: it tells the port that the kernel chose for port 0.
-    pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::InvalidData.into())
+    pub fn local_address(&self) -> io::Result<Address> {
+        Address::of(&self.0.local_addr()?)
     }
 
     /// The next connection and its peer, if one is waiting.
-    pub fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let (socket, peer) = self.0.accept_raw()?;
+    pub fn accept(&self) -> io::Result<(Stream, Peer)> {
+        let (socket, address) = self.0.accept_raw()?;
         socket.set_cloexec(true)?;
         socket.set_nonblocking(true)?;
-        let peer = peer.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+        let peer = match address.as_socket() {
+            Some(address) => Peer::Inet(address),
+            None => {
+                // Connections inherit nothing from a Unix listener.
+                socket.set_out_of_band_inline(true)?;
+                Peer::Unix { pid: u32::try_from(getsockopt(&socket, sockopt::PeerCredentials)?.pid()).unwrap_or(0) }
+            }
+        };
         Ok((Stream(socket), peer))
     }
 }
@@ -107,5 +246,92 @@ impl Stream {
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener, UnixStream};
+
+    fn flags(fd: &impl AsFd) -> (bool, bool) {
+        use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+        let status = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).unwrap());
+        let own = FdFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFD).unwrap());
+        (status.contains(OFlag::O_NONBLOCK), own.contains(FdFlag::FD_CLOEXEC))
+    }
+
+    fn refused(fd: impl Into<OwnedFd>) -> String {
+        Listener::inherited(fd.into()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_no_listener_is_refused_with_the_reason() {
+        let place = tempfile::tempdir().unwrap();
+        assert_eq!(refused(tempfile::tempfile().unwrap()), "it is not a socket");
+        assert!(refused(UdpSocket::bind("127.0.0.1:0").unwrap()).contains("not a stream socket"));
+        assert!(refused(UnixDatagram::bind(place.path().join("d")).unwrap()).contains("not a stream socket"));
+        assert!(refused(UnixStream::pair().unwrap().0).contains("does not listen"));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(refused(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).contains("does not listen"));
+        if let Ok(other) = Socket::new(Domain::VSOCK, Type::STREAM, None) {
+            assert!(refused(other).contains("its address family is 40"));
+        }
+    }
+
+    #[test]
+    fn a_listener_that_was_passed_is_as_one_of_ours() {
+        let theirs = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = theirs.local_addr().unwrap();
+        let listener = Listener::inherited(theirs.into()).unwrap();
+        listener.set_keepalive(Some(Duration::from_secs(60))).unwrap();
+        assert_eq!((flags(&listener), listener.is_unix()), ((true, true), false));
+        assert_eq!(listener.local_address().unwrap(), Address::Inet(address));
+        assert!(super::super::would_block(&listener.accept().unwrap_err()));
+        let client = TcpStream::connect(address).unwrap();
+        let (stream, peer) = listener.accept().unwrap();
+        assert_eq!(peer, Peer::Inet(client.local_addr().unwrap()));
+        assert!(stream.0.tcp_nodelay().unwrap() && stream.0.keepalive().unwrap());
+    }
+
+    /// Both ends of a conversation over a Unix listener, and what it prints for its address.
+    fn converse(theirs: UnixListener, address: &UnixAddress) -> String {
+        theirs.set_nonblocking(false).unwrap();
+        let listener = Listener::inherited(theirs.into()).unwrap();
+        listener.set_keepalive(Some(Duration::from_secs(60))).unwrap();
+        assert_eq!((flags(&listener), listener.is_unix()), ((true, true), true));
+        assert!(super::super::would_block(&listener.accept().unwrap_err()));
+        let mut client = UnixStream::connect_addr(address).unwrap();
+        let (stream, peer) = listener.accept().unwrap();
+        assert_eq!(peer, Peer::Unix { pid: std::process::id() });
+        assert_eq!(peer.to_string(), format!("unix:{}", std::process::id()));
+        assert_eq!(flags(&stream), (true, true));
+        client.write_all(b"hello\n").unwrap();
+        let mut read = Vec::new();
+        stream.read(&mut read, 100).unwrap();
+        assert_eq!(read, b"hello\n");
+        assert_eq!(stream.write(&read).unwrap(), 6);
+        stream.finish().unwrap();
+        let mut echo = String::new();
+        client.read_to_string(&mut echo).unwrap();
+        assert_eq!(echo, "hello\n");
+        drop(client);
+        assert_eq!(stream.read(&mut read, 100).unwrap(), 0);
+        listener.local_address().unwrap().to_string()
+    }
+
+    #[test]
+    fn clients_of_a_unix_socket_are_served_and_named_by_their_process() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("s o\nck");
+        let address = UnixAddress::from_pathname(&path).unwrap();
+        let shown = converse(UnixListener::bind_addr(&address).unwrap(), &address);
+        assert_eq!(shown, path.to_str().unwrap().replace('\n', "?"));
+        let name = format!("echostored-socket-{}", std::process::id());
+        let address = UnixAddress::from_abstract_name(&name).unwrap();
+        assert_eq!(converse(UnixListener::bind_addr(&address).unwrap(), &address), format!("@{name}"));
     }
 }

@@ -12,9 +12,8 @@ use super::echo;
 use crate::protocol::framing::{Decoder, Step};
 use crate::store::record::Source;
 use crate::sys::poll::Event;
-use crate::sys::socket::Stream;
+use crate::sys::socket::{Peer, Stream};
 use std::io;
-use std::net::SocketAddr;
 use std::ops::Range;
 
 /// The first read of a connection, and the least; reads grow while they fill the room given.
@@ -55,8 +54,8 @@ pub enum Notice {
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
-    /// The client's address.
-    pub peer: SocketAddr,
+    /// The client.
+    pub peer: Peer,
     buffer: Vec<u8>,
     /// The stream position of the buffer's first byte.
     base: u64,
@@ -92,7 +91,7 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that was just accepted.
-    pub fn new(stream: Stream, peer: SocketAddr, decoder: Decoder, source: Source) -> Self {
+    pub fn new(stream: Stream, peer: Peer, decoder: Decoder, source: Source) -> Self {
         Self {
             stream,
             peer,

@@ -6,9 +6,8 @@ use crate::ipc::link::MAX_LINKS;
 use crate::ipc::scoreboard::Admission;
 use crate::sys::AsFd;
 use crate::sys::poll::{Interest, Poller};
-use crate::sys::socket::{Listener, Stream};
+use crate::sys::socket::{Listener, Peer, Stream};
 use std::io;
-use std::net::SocketAddr;
 
 /// Connections accepted from one listener in one turn; the rest is for the other workers, or the next turn.
 const BATCH: usize = 4;
@@ -32,7 +31,7 @@ pub struct Door {
 #[derive(Debug)]
 pub enum Arrival {
     /// A connection.
-    Connection(Stream, SocketAddr),
+    Connection(Stream, Peer),
     /// None is waiting, or enough were taken.
     Nothing,
     /// The limit of connections is reached.
@@ -167,7 +166,7 @@ fn is_peers_fault(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use crate::sys::OwnedFd;
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
     const TOKEN: u64 = 16;
 

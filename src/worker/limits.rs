@@ -2,7 +2,7 @@
 use super::connection::Notice;
 use crate::ipc::scoreboard::{Count, Scoreboard};
 use crate::log::Limiter;
-use std::net::SocketAddr;
+use crate::sys::socket::Peer;
 
 /// One limiter a kind, so that one kind does not hide another.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub struct Limits {
 
 impl Limits {
     /// Counts `notice` and logs it; `now` in milliseconds.
-    pub fn tell(&self, notice: Notice, peer: SocketAddr, scoreboard: &Scoreboard, now: u64) {
+    pub fn tell(&self, notice: Notice, peer: Peer, scoreboard: &Scoreboard, now: u64) {
         match notice {
             Notice::Incomplete => scoreboard.add(Count::Incomplete, 1),
             Notice::Oversize => {
@@ -31,12 +31,12 @@ impl Limits {
     }
 
     /// Logs a client that did not read its echoes.
-    pub fn tell_timeout(&self, peer: SocketAddr, now: u64) {
+    pub fn tell_timeout(&self, peer: Peer, now: u64) {
         say(&self.timeout, now, format_args!("{peer} did not read its echoes for limits.write-timeout; closed"));
     }
 
     /// Logs a client that held memory with a message it did not finish, while others waited for it.
-    pub fn tell_eviction(&self, peer: SocketAddr, now: u64) {
+    pub fn tell_eviction(&self, peer: Peer, now: u64) {
         say(&self.timeout, now, format_args!("{peer} did not finish a message while memory was short; closing"));
     }
 

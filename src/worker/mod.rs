@@ -27,7 +27,7 @@ use crate::store::record::Source;
 use crate::store::stamp::Stamp;
 use crate::sys::poll::{Event, Interest, Poller};
 use crate::sys::signals::{Signals, ignore, reset};
-use crate::sys::socket::Stream;
+use crate::sys::socket::{Peer, Stream};
 use crate::sys::{AsFd, OwnedFd, pipe};
 use budget::Budget;
 use connection::Connection;
@@ -36,7 +36,6 @@ use nix::sys::signal::Signal;
 use outbox::Outbox;
 use parking::Parking;
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use table::{Key, Table};
 use timers::Timers;
@@ -298,7 +297,7 @@ impl Worker {
         self.door.pause(&self.poller, self.now, true);
     }
 
-    fn welcome(&mut self, stream: Stream, peer: SocketAddr) -> io::Result<()> {
+    fn welcome(&mut self, stream: Stream, peer: Peer) -> io::Result<()> {
         self.connections += 1;
         let id = ConnectionId { epoch: self.epoch, incarnation: self.incarnation, counter: self.connections };
         let source = Source::new(self.config.store.format, &peer.to_string(), &id.to_string());

@@ -11,7 +11,8 @@ use crate::store::directory::{self, Era};
 use crate::store::names::{CURRENT, SegmentName};
 use crate::store::recovery::{CleanEnd, Torn, Verdict, repair, verdict};
 use crate::store::segment::{Identity, Segment, save_current};
-use crate::sys::{AsFd, OwnedFd, crash, file};
+use crate::sys::file::{self, Access};
+use crate::sys::{AsFd, OwnedFd, crash};
 use nix::sys::stat::FileStat;
 use std::io;
 use std::sync::Arc;
@@ -145,6 +146,17 @@ fn resume(shelf: &Shelf, base: &State) -> io::Result<Opened> {
     let second = live.second_description(shelf.directory.as_fd())?;
     notice!("going on with {} at byte {offset}", live.name.build());
     Ok(Opened { live, offset: *offset, good_to: *good_to, second, torn: 0 })
+}
+
+/// Descriptions of the newest segments, in the place of those that the supervisor keeps for a writer's successor. An
+/// error of a sync that nobody has noted is not seen by them.
+pub(super) fn reopened(shelf: &Shelf, segments: &[SegmentName]) -> Vec<(u64, OwnedFd)> {
+    let newest = segments.iter().rev().take(DOUBTFUL).rev();
+    let open = |name: &SegmentName| {
+        let file = file::open_at(shelf.directory.as_fd(), &name.build(), Access::Read, 0).ok()?;
+        Some((name.sequence, file.into()))
+    };
+    newest.filter_map(open).collect()
 }
 
 /// Opens the segment; one that was made read-only is the daemon's own, and gets its mode again.

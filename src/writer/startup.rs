@@ -50,6 +50,11 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     cut_moved(&writer.shelf.directory);
     Segment::forget_hidden(writer.shelf.directory.as_fd()).map_err(cannot)?;
     writer.clear_settled(&segments);
+    let kept = match plan::inheritance(&found) {
+        // The supervisor that kept them was killed with everybody else.
+        Some(_) if kept.is_empty() => opening::reopened(&writer.shelf, &segments),
+        _ => kept,
+    };
     writer.inherit(kept, &segments, matches!(found, Found::Pending { .. }));
     drain_private(&writer).map_err(system)?;
     let marks = plan::inheritance(&found).cloned().unwrap_or_default();

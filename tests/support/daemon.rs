@@ -2,11 +2,12 @@
 use super::home::{self, Home};
 use super::manager::Manager;
 pub use super::setup::{Setup, free_address};
-use super::{DEADLINE, came_true, processes, wait_until};
+use super::{DEADLINE, came_true, passing, processes, wait_until};
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +19,10 @@ pub struct Daemon {
     pub address: SocketAddr,
     child: Option<Child>,
     manager: Manager,
+    /// What the next start is passed, by name, beside what the manager keeps.
+    sockets: Vec<(String, OwnedFd)>,
+    /// The manager passes on what it keeps.
+    restarts: bool,
     /// Processes that may outlive their supervisor.
     known: BTreeSet<i32>,
     home: Home,
@@ -31,7 +36,16 @@ impl Daemon {
             home.make_dir("run");
         }
         let address = "127.0.0.1:1".parse().unwrap();
-        let mut daemon = Self { setup, address, child: None, manager, known: BTreeSet::new(), home };
+        let mut daemon = Self {
+            setup,
+            address,
+            child: None,
+            manager,
+            sockets: Vec::new(),
+            restarts: false,
+            known: BTreeSet::new(),
+            home,
+        };
         if daemon.setup.fixed_address {
             daemon.address = daemon.setup.address();
         } else {
@@ -52,13 +66,30 @@ impl Daemon {
         self.await_ready()
     }
 
+    /// From now on the service manager passes on at each start what it keeps, as a restart by systemd does.
+    pub fn restarted_by_manager(&mut self) {
+        self.restarts = true;
+    }
+
+    /// From now on the service manager passes these sockets, too.
+    pub fn activated_by(&mut self, sockets: Vec<(String, OwnedFd)>) {
+        self.sockets = sockets;
+    }
+
+    fn passed(&self) -> Vec<(String, OwnedFd)> {
+        let mut passed = if self.restarts { self.manager.copies() } else { Vec::new() };
+        passed.extend(self.sockets.iter().map(|(name, fd)| (name.clone(), fd.try_clone().unwrap())));
+        passed
+    }
+
     /// Starts the process and waits for nothing.
     pub fn spawn(&mut self) {
         self.write_config();
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         home::give_away(&self.log_path());
-        let mut command = command(&["run", "--config"]);
-        command.arg(self.config_path()).env("NOTIFY_SOCKET", self.home.join("notify"));
+        let passed = self.passed();
+        let mut command = passing::command(&passed);
+        command.arg("--config").arg(self.config_path()).env("NOTIFY_SOCKET", self.home.join("notify"));
         command.envs(self.setup.environment.iter().cloned()).current_dir(self.home.path());
         self.manager.forget();
         self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
@@ -253,11 +284,16 @@ impl Drop for Daemon {
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(home::binary());
     command.args(arguments);
+    as_user(&mut command);
+    command
+}
+
+/// Makes it run as the unprivileged user.
+pub fn as_user(command: &mut Command) {
     if let Some((uid, gid)) = home::user() {
         // Clears the supplementary groups, too.
         command.uid(uid).gid(gid);
     }
-    command
 }
 
 /// How a command that ends by itself has ended.

@@ -57,7 +57,7 @@ struct Shared {
     failed: AtomicBool,
     echoed: AtomicU64,
     broken: AtomicU64,
-    unconnected: AtomicU64,
+    refused: AtomicU64,
     /// In microseconds.
     longest_wait: AtomicU64,
 }
@@ -93,14 +93,14 @@ impl Load {
         self.shared.broken.load(Ordering::SeqCst)
     }
 
-    /// Connections that could not be made so far, refused ones above all.
-    pub fn unconnected(&self) -> u64 {
-        self.shared.unconnected.load(Ordering::SeqCst)
-    }
-
     /// The longest that any connection has waited for its next echo, among the waits that have ended since this was last asked.
     pub fn longest_wait(&self) -> Duration {
         Duration::from_micros(self.shared.longest_wait.swap(0, Ordering::SeqCst))
+    }
+
+    /// Connections that could not be made.
+    pub fn refused(&self) -> u64 {
+        self.shared.refused.load(Ordering::SeqCst)
     }
 
     /// Waits until `more` messages are echoed; how long that took. Ends early if the load has failed: `finish` tells why.
@@ -181,7 +181,7 @@ impl Fleet<'_> {
             let client = match Client::connect(self.address, framing, messages) {
                 Ok(client) => client.window(window),
                 Err(_) if self.shape.on_break != OnBreak::Fail => {
-                    self.shared.unconnected.fetch_add(1, Ordering::SeqCst);
+                    self.shared.refused.fetch_add(1, Ordering::SeqCst);
                     return Ok(());
                 }
                 Err(error) => return Err(format!("connect to {}: {error}", self.address)),

@@ -1,6 +1,8 @@
-//! Stands in for the service manager: the other end of sd_notify(3).
+//! Stands in for the service manager: the other end of sd_notify(3), with a descriptor store.
 use super::home::Home;
 use super::wait_until;
+use echostored::sys::fdpass;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +17,8 @@ pub struct Manager {
 #[derive(Default)]
 struct Shared {
     lines: Mutex<Vec<String>>,
+    /// What it was asked to keep, by name.
+    kept: Mutex<Vec<(String, OwnedFd)>>,
     /// Reads no more.
     deaf: AtomicBool,
     gone: AtomicBool,
@@ -42,6 +46,24 @@ impl Manager {
         self.shared.lines.lock().unwrap().clear();
     }
 
+    /// The names of what it keeps, sorted.
+    pub fn kept(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.shared.kept.lock().unwrap().iter().map(|(name, _)| name.clone()).collect();
+        names.sort();
+        names
+    }
+
+    /// What it keeps, to be passed on.
+    pub fn copies(&self) -> Vec<(String, OwnedFd)> {
+        self.shared.kept.lock().unwrap().iter().map(|(name, fd)| (name.clone(), fd.try_clone().unwrap())).collect()
+    }
+
+    /// Keeps something under another name from now on.
+    pub fn rename_kept(&self, from: &str, to: &str) {
+        let mut kept = self.shared.kept.lock().unwrap();
+        kept.iter_mut().filter(|(name, _)| name == from).for_each(|(name, _)| to.clone_into(name));
+    }
+
     /// Stops reading, as a frozen manager does: the socket's queue fills.
     pub fn go_deaf(&self) {
         self.shared.deaf.store(true, Ordering::SeqCst);
@@ -60,14 +82,26 @@ impl Shared {
     fn collect(self: Arc<Self>, socket: &UnixDatagram) {
         let mut buffer = [0; 4096];
         while !self.gone.load(Ordering::SeqCst) && !self.deaf.load(Ordering::SeqCst) {
-            if let Ok(length) = socket.recv(&mut buffer) {
+            if let Ok((length, fds)) = fdpass::receive(socket.as_fd(), &mut buffer) {
                 let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                self.keep(&text, fds);
                 self.lines.lock().unwrap().extend(text.lines().map(str::to_owned));
             }
         }
         if self.deaf.load(Ordering::SeqCst) {
             // Bound, but unread, for as long as the process lives: a closed socket would answer with ECONNREFUSED.
             std::mem::forget(socket.try_clone());
+        }
+    }
+
+    fn keep(&self, text: &str, fds: Vec<OwnedFd>) {
+        let Some(name) = text.lines().find_map(|line| line.strip_prefix("FDNAME=")) else { return };
+        let mut kept = self.kept.lock().unwrap();
+        if text.contains("FDSTOREREMOVE=1") {
+            kept.retain(|(other, _)| other != name);
+        } else {
+            assert!(text.contains("FDSTORE=1") && text.contains("FDPOLL=0"), "{text:?}");
+            kept.extend(fds.into_iter().map(|fd| (name.to_owned(), fd)));
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod home;
 pub mod load;
 pub mod manager;
 pub mod messages;
+pub mod passing;
 pub mod processes;
 pub mod record;
 pub mod seed;

@@ -72,7 +72,9 @@ fn origin(time: &str, peer: &str, connection: &str, n: &str) -> Result<Origin, S
     if number == 0 || number.to_string() != n {
         return Err(format!("n {n:?}"));
     }
-    peer.parse::<std::net::SocketAddr>().map_err(|error| format!("peer {peer:?}: {error}"))?;
+    if peer.strip_prefix("unix:").is_none_or(|pid| pid.parse::<u32>().is_err()) {
+        peer.parse::<std::net::SocketAddr>().map_err(|error| format!("peer {peer:?}: {error}"))?;
+    }
     if connection.is_empty() || connection.contains([' ', '-']) {
         return Err(format!("connection id {connection:?}"));
     }

@@ -82,7 +82,7 @@ fn kills(service: &Service) -> Vec<History> {
         }
     }
     println!("until served again, longest: worker, writer, main, group, all at once: {longest:.1?}");
-    assert_eq!(load.unconnected(), 0, "connections refused while the service was dead");
+    assert_eq!(load.refused(), 0, "connections refused while the service was dead");
     load.finish()
 }
 

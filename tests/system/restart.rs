@@ -63,7 +63,7 @@ fn restarts(service: &Service) {
         });
     }
     let (knocks, refused) = knocker.finish();
-    let unconnected: u64 = loads.iter().map(Load::unconnected).sum();
+    let unconnected: u64 = loads.iter().map(Load::refused).sum();
     let histories: Vec<_> = loads.into_iter().flat_map(Load::finish).collect();
     let report = service.settle(&histories);
     spans.sort_unstable();

@@ -23,6 +23,11 @@ const BAD_TEXT: &[(&str, usize, &str)] = &[
     ("2026-11-22T08:42:00.123456Z  A-1 x", 28, BAD_PEER),
     ("2026-11-22T08:42:00.123456Z localhost:5 A-1 x", 28, BAD_PEER),
     ("2026-11-22T08:42:00.123456Z ::1:5 A-1 x", 28, BAD_PEER),
+    ("2026-11-22T08:42:00.123456Z unix: A-1 x", 28, BAD_PEER),
+    ("2026-11-22T08:42:00.123456Z unix:01 A-1 x", 28, BAD_PEER),
+    ("2026-11-22T08:42:00.123456Z unix:-1 A-1 x", 28, BAD_PEER),
+    ("2026-11-22T08:42:00.123456Z unix:2147483648 A-1 x", 28, BAD_PEER),
+    ("2026-11-22T08:42:00.123456Z unix:5:5 A-1 x", 28, BAD_PEER),
     ("2026-11-22T08:42:00.123456Z [::1]:5 -1 x", 36, BAD_CONNECTION),
     ("2026-11-22T08:42:00.123456Z [::1]:5 A_-1 x", 36, BAD_CONNECTION),
     ("2026-11-22T08:42:00.123456Z [::1]:5 A 1 x", 36, BAD_CONNECTION),
@@ -81,8 +86,8 @@ fn formats_are_told_apart() {
 
 proptest! {
     #[test]
-    fn what_is_appended_parses(message in any::<Vec<u8>>(), n in 1..=u64::MAX, micros in 0..4_000_000_000_000_000i64, v6 in any::<bool>()) {
-        let peer = if v6 { "[2001:db8::1]:65535" } else { "10.0.0.1:1" };
+    fn what_is_appended_parses(message in any::<Vec<u8>>(), n in 1..=u64::MAX, micros in 0..4_000_000_000_000_000i64, peer in 0..4usize) {
+        let peer = ["[2001:db8::1]:65535", "10.0.0.1:1", "unix:0", "unix:2147483647"][peer];
         for format in [Format::Text, Format::Jsonl] {
             let (stamp, mut line) = (Stamp::new(micros), Vec::new());
             record::append(&mut line, format, &stamp, &Source::new(format, peer, "Zz9"), n, &message);

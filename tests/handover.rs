@@ -1,0 +1,195 @@
+//! What the service manager keeps over a daemon's end, and what the next one makes of it.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use nix::sys::signal::Signal;
+use std::net::TcpListener;
+use support::checker::{self, Expect};
+use support::client::History;
+use support::daemon::{Daemon, Setup, free_address};
+use support::framing::Format;
+use support::harm::{kill_worker, verify};
+use support::load::{Load, OnBreak, Shape};
+use support::seed::{Chance, seed};
+use support::{DEADLINE, processes, wait_until};
+
+fn reconnecting() -> Shape {
+    Shape { on_break: OnBreak::Reconnect, ..Shape::default() }
+}
+
+fn kept_listener(daemon: &Daemon) -> String {
+    format!("listener.{}", daemon.address.to_string().replace(':', "_"))
+}
+
+/// The names of a running daemon with these links.
+fn names(daemon: &Daemon, links: &[u64]) -> Vec<String> {
+    let run = ["v1.commit", "v1.register", "v1.private-read", "v1.private-write"].map(str::to_owned);
+    let links = links.iter().flat_map(|id| [format!("v1.data.{id}"), format!("v1.staging.{id}")]);
+    let mut names: Vec<String> = run.into_iter().chain(links).chain([kept_listener(daemon)]).collect();
+    names.sort();
+    names
+}
+
+fn wait_for_names(daemon: &Daemon, expected: &[String]) {
+    wait_until(DEADLINE, "the descriptors that are kept", || daemon.manager().kept() == expected);
+}
+
+fn settle(mut daemon: Daemon, histories: &[History]) {
+    daemon.stop();
+    verify(&daemon);
+    let expect = Expect { empty_files: true, ..Expect::default() };
+    checker::check(&daemon.store(), Format::Text, histories, expect);
+}
+
+#[test]
+fn what_is_kept_follows_the_links_and_the_addresses() {
+    let mut daemon = Setup::default().start();
+    wait_for_names(&daemon, &names(&daemon, &[1, 2]));
+    kill_worker(&mut daemon, &mut Chance::new(seed()));
+    wait_until(DEADLINE, "the dead worker's link is dropped", || {
+        let kept = daemon.manager().kept();
+        kept.len() == 9 && kept.contains(&"v1.data.3".to_owned())
+    });
+    let (first, second) = (daemon.address, free_address());
+    daemon.reconfigure(|setup| setup.listen(&[first, second]));
+    daemon.signal(Signal::SIGHUP);
+    let other = format!("listener.{}", second.to_string().replace(':', "_"));
+    wait_until(DEADLINE, "the new listener", || daemon.manager().kept().contains(&other));
+    wait_for_names(&daemon, &{
+        let mut all = names(&daemon, &[4, 5]);
+        all.push(other.clone());
+        all.sort();
+        all
+    });
+    daemon.reconfigure(|setup| setup.listen(&[second]));
+    daemon.signal(Signal::SIGHUP);
+    let gone = kept_listener(&daemon);
+    wait_until(DEADLINE, "the old listener is dropped", || !daemon.manager().kept().contains(&gone));
+    daemon.stop();
+    // All is stored: only who connects now still waits for somebody.
+    wait_for_names(&daemon, &[other]);
+}
+
+#[test]
+fn a_restart_refuses_nobody_and_loses_nothing() {
+    for echo in ["received", "stored", "synced"] {
+        let mut daemon = Setup::default().set("server.echo", echo).start();
+        daemon.restarted_by_manager();
+        let lasting = Load::start(daemon.address, reconnecting());
+        let coming = Load::start(daemon.address, Shape { messages_a_connection: Some(5), ..reconnecting() });
+        for _ in 0..10 {
+            lasting.progress(100);
+            coming.progress(100);
+            daemon.stop();
+            daemon.start_again();
+        }
+        lasting.progress(100);
+        coming.progress(100);
+        assert_eq!((lasting.refused(), coming.refused()), (0, 0), "refused connections");
+        let histories: Vec<History> = lasting.finish().into_iter().chain(coming.finish()).collect();
+        assert!(!daemon.log().contains("going on where the last run was killed"), "each stop was clean");
+        settle(daemon, &histories);
+    }
+}
+
+/// Frames are in the pipes, none of them stored, echoed already: everything is killed.
+fn killed_with_full_pipes(setup: Setup) -> (Daemon, Vec<History>) {
+    let mut daemon = setup.set("server.echo", "received").start();
+    daemon.restarted_by_manager();
+    let load = Load::start(daemon.address, Shape { on_break: OnBreak::Leave, ..Shape::default() });
+    load.progress(100);
+    processes::signal(daemon.writer(), Signal::SIGSTOP);
+    load.progress(1000);
+    daemon.kill_all();
+    (daemon, load.finish())
+}
+
+const GOING_ON: &str = "going on where the last run was killed; its pipes hold ";
+
+#[test]
+fn what_was_echoed_out_of_the_pipes_is_stored_by_the_next_daemon() {
+    let (mut daemon, histories) = killed_with_full_pipes(Setup::default());
+    daemon.start_again();
+    let log = daemon.log();
+    let bytes = log.split(GOING_ON).nth(1).expect("it is told").split(' ').next().unwrap();
+    assert!(bytes.parse::<u64>().unwrap() > 1000, "{bytes} bytes");
+    wait_for_names(&daemon, &names(&daemon, &[3, 4]));
+    settle(daemon, &histories);
+}
+
+#[test]
+fn a_start_that_fails_in_between_loses_nothing() {
+    let (mut daemon, histories) = killed_with_full_pipes(Setup::default());
+    let own = daemon.address;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = taken.local_addr().unwrap();
+    daemon.reconfigure(|setup| setup.listen(&[own, other]));
+    for _ in 0..2 {
+        assert_eq!(daemon.launch(), Err(69));
+    }
+    daemon.reconfigure(|setup| setup.listen(&[own]).set("store.directory", "/proc/nowhere"));
+    assert_eq!(daemon.launch(), Err(74));
+    let store = daemon.store();
+    daemon.reconfigure(|setup| setup.set("store.directory", store.to_str().unwrap()));
+    daemon.start_again();
+    assert!(daemon.log().contains(GOING_ON), "{}", daemon.log());
+    settle(daemon, &histories);
+}
+
+/// Each time at a step of the taking up; what a killed supervisor has forked drains and ends by itself.
+#[test]
+fn killed_again_before_it_serves() {
+    for point in ["run-taken-up", "link-entered", "link-kept"] {
+        let (mut daemon, histories) = killed_with_full_pipes(Setup::default());
+        for passage in 1..=2 {
+            let at = if point == "run-taken-up" { point.to_owned() } else { format!("{point}@{passage}") };
+            daemon.setup = daemon.setup.clone().without_environment().environment("ECHOSTORED_CRASH", &at);
+            let mut ended = 75;
+            wait_until(DEADLINE, "the lock", || {
+                daemon.spawn();
+                ended = daemon.wait_exit(DEADLINE);
+                ended != 75
+            });
+            assert_eq!(ended, -(Signal::SIGKILL as i32), "{point}@{passage}:\n{}", daemon.log());
+        }
+        daemon.setup = daemon.setup.clone().without_environment();
+        wait_until(DEADLINE, "a start", || daemon.launch().is_ok());
+        settle(daemon, &histories);
+    }
+}
+
+/// Another format, another layout, a part that is missing: the frames cannot be stored, and that is said with their number.
+#[test]
+fn what_cannot_be_gone_on_with_is_told() {
+    const LOST: &str = " bytes that the last run had not stored are lost, since ";
+    let cases: [(&str, &dyn Fn(&mut Daemon)); 4] = [
+        ("in another format", &|daemon| daemon.reconfigure(|setup| setup.set("store.format", "jsonl"))),
+        ("or of another version", &|daemon| {
+            for name in daemon.manager().kept() {
+                daemon.manager().rename_kept(&name, &name.replace("v1.", "v2."));
+            }
+        }),
+        ("part of what it left is missing", &|daemon| {
+            daemon.manager().rename_kept("v1.register", "v2.register");
+        }),
+        ("the store was used by another one since", &|daemon| {
+            let store = daemon.store().join(".store");
+            let text = std::fs::read_to_string(&store).unwrap();
+            std::fs::write(&store, text.replace("epoch = 1", "epoch = 5")).unwrap();
+        }),
+    ];
+    for (why, change) in cases {
+        let (mut daemon, _) = killed_with_full_pipes(Setup::default());
+        change(&mut daemon);
+        daemon.start_again();
+        let log = daemon.log();
+        let line = log.lines().find(|line| line.contains(LOST)).unwrap_or_else(|| panic!("{why}: not told:\n{log}"));
+        let bytes = line.split(LOST).next().unwrap().rsplit(' ').next().unwrap();
+        assert!(line.contains(why) && bytes.parse::<u64>().unwrap() > 1000, "{line}");
+        // Nothing of it is kept any longer.
+        wait_for_names(&daemon, &names(&daemon, &[1, 2]));
+        daemon.stop();
+        verify(&daemon);
+    }
+}
