@@ -43,7 +43,10 @@ report('console', -e '/dev/console');
 report('set-user-id', chmod(04755, "$ENV{STATE_DIRECTORY}/.probe"));
 unlink "$ENV{STATE_DIRECTORY}/.probe";
 report('chroot', chroot('/'));
-report('shell', system('/bin/true') == 0);
+{
+    no warnings 'exec';
+    report('shell', system('/bin/true') == 0);
+}
 
 opendir(my $proc, '/proc') or die "/proc: $!";
 $! = 0;
