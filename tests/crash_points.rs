@@ -3,6 +3,7 @@
 
 mod support;
 
+use nix::sys::signal::Signal;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,9 +12,10 @@ use support::client::{Client, History, Messages};
 use support::daemon::{Daemon, Setup};
 use support::drive::serve;
 use support::framing::{Format, Framing};
+use support::harm;
 use support::home::Home;
-use support::load::{Load, Shape};
-use support::{DEADLINE, wait_until};
+use support::load::{Load, OnBreak, Shape};
+use support::{DEADLINE, processes, wait_until};
 
 const WRITER: [&str; 6] =
     ["after-intent", "partial-write", "after-write", "after-commit", "half-consume", "before-ack"];
@@ -61,6 +63,46 @@ fn dies_at(point: &str, passage: usize, echo: &str) {
     let histories = load.finish();
     daemon.stop();
     checker::check(&daemon.store(), Format::Text, &histories, KILLED);
+}
+
+/// Everybody dies as soon as the writer has died there, before it is replaced; the service manager keeps the pipes, and
+/// the next daemon's writer goes on as its successor.
+fn all_die_at(point: &str, passage: usize, echo: &str) {
+    println!("all at {point}@{passage} with echo {echo}");
+    let home = Home::new();
+    let (setup, happened) = doomed(&home, point, passage);
+    let mut daemon = setup.set("server.echo", echo).set("rotate.max-size", "64KiB").start_in(home);
+    daemon.restarted_by_manager();
+    // Nobody replaces the writer that is about to die.
+    processes::signal(daemon.supervisor(), Signal::SIGSTOP);
+    let load = Load::start(daemon.address, Shape { connections: 6, on_break: OnBreak::Reconnect, ..Shape::default() });
+    wait_until(DEADLINE, &format!("the crash at {point}@{passage}"), || happened.exists());
+    daemon.kill_all();
+    daemon.setup = daemon.setup.clone().without_environment();
+    daemon.start_again();
+    assert!(daemon.log().contains("going on where the last run was killed"));
+    load.progress(200);
+    let histories = load.finish();
+    daemon.stop();
+    checker::check(&daemon.store(), Format::Text, &histories, KILLED);
+    harm::verify(&daemon);
+}
+
+#[test]
+fn of_all_at_every_step_with_a_descriptor_store() {
+    for echo in ["received", "synced"] {
+        for points in [&WRITER, &ROTATION] {
+            for pair in points.chunks(2) {
+                std::thread::scope(|scope| {
+                    for point in pair {
+                        // The start has passed the states of a rotation once.
+                        let passage = if WRITER.contains(point) { 17 } else { 3 };
+                        scope.spawn(move || all_die_at(point, passage, echo));
+                    }
+                });
+            }
+        }
+    }
 }
 
 fn at_every(points: &'static [&'static str], passages: &'static [usize]) {

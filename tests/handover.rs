@@ -163,7 +163,8 @@ fn killed_again_before_it_serves() {
 #[test]
 fn what_cannot_be_gone_on_with_is_told() {
     const LOST: &str = " bytes that the last run had not stored are lost, since ";
-    let cases: [(&str, &dyn Fn(&mut Daemon)); 4] = [
+    type Change<'a> = &'a dyn Fn(&mut Daemon);
+    let cases: [(&str, Change<'_>); 4] = [
         ("in another format", &|daemon| daemon.reconfigure(|setup| setup.set("store.format", "jsonl"))),
         ("or of another version", &|daemon| {
             for name in daemon.manager().kept() {

@@ -5,6 +5,7 @@ mod support;
 
 use nix::sys::signal::Signal;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use support::checker::{self, Expect};
 use support::client::{Client, End, History, Messages};
@@ -97,7 +98,13 @@ fn an_orphaned_family_drains_and_ends() {
 #[test]
 fn status_and_titles_tell_who_runs() {
     let mut daemon = Setup::default().set("server.workers", 3).start();
-    wait_until(DEADLINE, "a status line", || daemon.notified("STATUS="));
+    wait_until(DEADLINE, "a status line", || daemon.notified("STATUS=3 workers · 0 connections · 0 msg/s · disk "));
+    let heard = daemon.manager().heard();
+    let disk = heard.iter().find_map(|line| line.split(" · disk ").nth(1)?.strip_suffix(" %")?.parse::<u64>().ok());
+    let df = Command::new("df").arg("--output=pcent").arg(daemon.store()).output().unwrap();
+    let df = String::from_utf8_lossy(&df.stdout).lines().nth(1).unwrap().trim().trim_end_matches('%').parse::<u64>();
+    // Others write to that disk, too.
+    assert!(disk.unwrap().abs_diff(df.unwrap()) <= 1, "{heard:?}");
     let mut titles: Vec<String> =
         processes::family(daemon.supervisor()).into_iter().filter_map(processes::title).collect();
     titles.sort();

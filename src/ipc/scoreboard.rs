@@ -55,6 +55,12 @@ pub enum Count {
     Rescued,
     /// Acknowledged bytes that could not be read back from them.
     LostBytes,
+    /// 1 while the writer is in a call that may wait for the disk.
+    OnDisk,
+    /// Used space of the store's file system in percent, as df(1) shows it, plus 1; 0: not known.
+    DiskUsed,
+    /// Bytes examined or copied at a start after an unclean end.
+    Recovered,
     /// Number of words.
     End,
 }

@@ -8,6 +8,7 @@ use crate::sys::OwnedFd;
 use crate::sys::socket::Listener;
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The entry points of the roles that are forked: each takes its seat and returns its exit code.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,8 @@ pub struct WorkerSeat {
     pub admission: Admission,
     /// Its channel to the supervisor.
     pub channel: Channel<ToSupervisor, ToWorker>,
+    /// It turns its loop at least this often, for its heartbeat.
+    pub tick: Duration,
 }
 
 /// The writer's seat.
@@ -64,4 +67,6 @@ pub struct WriterSeat {
     pub scoreboard: Scoreboard,
     /// Its channel to the supervisor.
     pub channel: Channel<ToSupervisor, ToWriter>,
+    /// It turns its loop at least this often, for its heartbeat.
+    pub tick: Duration,
 }

@@ -196,6 +196,7 @@ impl Supervisor {
             segments: self.segments.iter().map(|(sequence, file)| (*sequence, child.adopt(file))).collect(),
             scoreboard: Scoreboard::map(child.adopt(&prepared.memory).as_fd())?,
             channel: Channel::new(child.adopt(&prepared.theirs)),
+            tick: self.watchdog.tick(),
         })
     }
 
@@ -235,6 +236,7 @@ impl Supervisor {
                 scoreboard,
                 admission,
                 channel: Channel::new(child.adopt(&prepared.theirs)),
+                tick: self.watchdog.tick(),
             })
         })?;
         self.workers.push(Worker {

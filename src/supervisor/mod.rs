@@ -17,6 +17,7 @@ mod shutdown;
 mod start;
 mod status;
 mod watch;
+mod watchdog;
 
 use crate::config::{self, Config, Workers};
 use crate::exit::{self, Fatal};
@@ -38,6 +39,7 @@ use start::Ground;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use watchdog::Watchdog;
 
 const SIGNALS: u64 = 0;
 const WRITER: u64 = 1;
@@ -76,10 +78,12 @@ pub fn run(options: Options, entries: Entries) -> u8 {
     log::set_level(loaded.config.log.level);
     loaded.warnings.iter().for_each(|warning| crate::warn!("{warning}"));
     let mut starter = Starter::nobody();
-    let mut notify = Notify::default();
+    let (mut notify, mut watchdog) = (Notify::default(), None);
     let started = Passed::take().and_then(|passed| {
         start::sanitise(&passed.numbers())?;
         notify = Notify::new();
+        // It asks the process that it has started: not one that detaches.
+        watchdog = watchdog::interval_from_environment().filter(|_| notify.wanted() && !options.daemon);
         process::forget_service_environment().map_err(|error| Fatal::system("clear the environment", error))?;
         if options.daemon {
             starter = detach::detach(&loaded.config.daemon)?;
@@ -94,7 +98,15 @@ pub fn run(options: Options, entries: Entries) -> u8 {
     };
     match started {
         Err(fatal) => failed(&mut starter, &fatal),
-        Ok(ground) => match Supervisor::new(options, loaded.config, ground, entries, starter, notify) {
+        Ok(ground) => match Supervisor::new(
+            options,
+            loaded.config,
+            ground,
+            entries,
+            starter,
+            notify,
+            Watchdog::new(watchdog, Instant::now()),
+        ) {
             Err(error) => failed(&mut Starter::nobody(), &Fatal::system("start", error)),
             Ok(supervisor) => supervisor.serve(),
         },
@@ -142,6 +154,7 @@ struct Supervisor {
     stored_before: u64,
     status_at: Instant,
     complaint: reclaim::Complaint,
+    watchdog: Watchdog,
 }
 
 impl Supervisor {
@@ -152,6 +165,7 @@ impl Supervisor {
         entries: Entries,
         starter: Starter,
         notify: Notify,
+        watchdog: Watchdog,
     ) -> io::Result<Self> {
         let wanted = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGCHLD];
         let signals = Signals::new(&wanted)?;
@@ -187,6 +201,7 @@ impl Supervisor {
             stored_before: 0,
             status_at: Instant::now(),
             complaint: reclaim::Complaint::default(),
+            watchdog,
         })
     }
 
@@ -222,6 +237,7 @@ impl Supervisor {
     /// What follows from the state: readiness, the start's failure, the stop's next step, the status line.
     fn advance(&mut self, now: Instant) -> Option<u8> {
         self.notify.flush();
+        self.watch_progress(now);
         self.unsent = self.flush_channels();
         if let Some(code) = self.advance_stop(now) {
             return Some(code);
@@ -316,6 +332,7 @@ impl Supervisor {
             leaving: self.workers.len() - self.current_workers().count(),
             connections: self.ground.admission.total(),
             rate,
+            disk: self.writer.as_ref().and_then(|writer| writer.scoreboard.get(Count::DiskUsed).checked_sub(1)),
             homeless: self.complaint.stands(Instant::now()),
             full: self.writer.as_ref().is_some_and(|writer| writer.scoreboard.get(Count::Full) > 0),
             degraded: serving < self.wanted_workers || self.writer.as_ref().is_none_or(|writer| !writer.ready),
@@ -340,7 +357,7 @@ impl Supervisor {
         let closes = self.workers.iter().filter_map(|worker| worker.close_at).filter(|_| self.stop.is_none());
         let stop = self.stop.as_ref().and_then(Stop::wakes_at);
         let next = forks.chain(closes).chain(self.writer_due).chain(stop).min();
-        let tick = if self.unsent { SEND_RETRY } else { TICK };
+        let tick = if self.unsent { SEND_RETRY } else { TICK.min(self.watchdog.tick()) };
         next.map_or(tick, |at| at.saturating_duration_since(now)).min(tick)
     }
 

@@ -8,6 +8,7 @@ use sd_notify::NotifyState;
 use std::collections::VecDeque;
 use std::io;
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
 /// States that wait for room are kept up to so many: a manager that has not read for this long needs only the newest.
 const STATES: usize = 4;
@@ -65,6 +66,17 @@ impl Notify {
         if status != self.last_status && self.flush() && self.send(&text(&[NotifyState::Status(status)]), &[]) {
             self.last_status = status.to_owned();
         }
+    }
+
+    /// All roles make progress. False if there is no room: a later one will do.
+    pub fn watchdog(&mut self) -> bool {
+        self.flush() && self.send(&text(&[NotifyState::Watchdog]), &[])
+    }
+
+    /// A start or stop under way may take at least this much longer from now on. Lost if there is no room.
+    pub fn extend_timeout(&mut self, by: Duration) {
+        let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
+        let _ = self.flush() && self.send(&text(&[NotifyState::ExtendTimeoutUsec(micros)]), &[]);
     }
 
     /// Has the manager keep a descriptor over this process's end, and give it to the next one (`FDSTORE=1`). It closes
@@ -182,10 +194,15 @@ mod tests {
         for n in 0..1000 {
             notify.status(&format!("status {n}"));
         }
+        assert!(!notify.watchdog());
+        notify.extend_timeout(Duration::from_secs(10));
         notify.stopping("stopping");
         assert!(!heard(&manager).iter().any(|text| text.contains("STOPPING")));
         assert!(notify.flush());
         assert_eq!(heard(&manager), ["STOPPING=1\nSTATUS=stopping\n"]);
+        assert!(notify.watchdog());
+        notify.extend_timeout(Duration::from_secs(10));
+        assert_eq!(heard(&manager), ["WATCHDOG=1\n", "EXTEND_TIMEOUT_USEC=10000000\n"]);
         notify.reloading();
         let text = heard(&manager).concat();
         assert!(text.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{text}");

@@ -11,6 +11,8 @@ pub struct Figures {
     pub connections: u64,
     /// Messages stored in the last second.
     pub rate: u64,
+    /// Used space of the store's file system in percent, if it is known.
+    pub disk: Option<u64>,
     /// The store's directory is gone and cannot be made again.
     pub homeless: bool,
     /// The store takes nothing for want of room.
@@ -19,15 +21,18 @@ pub struct Figures {
     pub degraded: bool,
 }
 
-/// `4 workers · 812 connections · 96k msg/s`.
+/// `4 workers · 812 connections · 96k msg/s · disk 71 %`.
 pub fn line(figures: Figures) -> String {
-    let Figures { workers, leaving, connections, rate, homeless, full, degraded } = figures;
+    let Figures { workers, leaving, connections, rate, disk, homeless, full, degraded } = figures;
     let plural = |count: u64, what: &str| if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") };
     let mut line = plural(workers as u64, "worker");
     if leaving > 0 {
         line += &format!(" (and {leaving} leaving)");
     }
     line += &format!(" · {} · {} msg/s", plural(connections, "connection"), short(rate));
+    if let Some(percent) = disk {
+        line += &format!(" · disk {percent} %");
+    }
     if full {
         line.insert_str(0, "disk full: ");
     }
@@ -56,6 +61,8 @@ mod tests {
     fn a_person_likes_to_read_it() {
         let figures = Figures { workers: 4, connections: 812, rate: 96_400, ..Figures::default() };
         assert_eq!(line(figures), "4 workers · 812 connections · 96k msg/s");
+        let figures = Figures { disk: Some(71), ..figures };
+        assert_eq!(line(figures), "4 workers · 812 connections · 96k msg/s · disk 71 %");
         let figures =
             Figures { workers: 1, leaving: 2, connections: 1, rate: 2_510_000, degraded: true, ..Figures::default() };
         assert_eq!(line(figures), "degraded: 1 worker (and 2 leaving) · 1 connection · 2.5M msg/s");

@@ -113,6 +113,23 @@ pub fn stat_at(directory: BorrowedFd<'_>, name: &str) -> io::Result<FileStat> {
     Ok(fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
 
+/// Blocks of a file system (fstatvfs(3)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// All.
+    pub total: u64,
+    /// Not used.
+    pub free: u64,
+    /// Of these, what may be used without privilege.
+    pub available: u64,
+}
+
+/// The space of the file system that `fd` is on.
+pub fn space(fd: &impl AsFd) -> io::Result<Space> {
+    let stat = nix::sys::statvfs::fstatvfs(fd)?;
+    Ok(Space { total: stat.blocks(), free: stat.blocks_free(), available: stat.blocks_available() })
+}
+
 /// `lstat(2)`: of the path's last part itself, if that is a symlink.
 pub fn stat_path(path: &Path) -> io::Result<FileStat> {
     Ok(nix::sys::stat::lstat(path)?)

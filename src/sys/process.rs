@@ -104,6 +104,14 @@ pub fn reap() -> io::Result<Option<(Pid, Ending)>> {
     }
 }
 
+/// The state of a process, as a letter of proc(5); of one with threads, that of its first. `None`: it is gone, or hidden.
+pub fn state(pid: Pid) -> Option<char> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The command before it may hold spaces and brackets; what follows it does not.
+    let command_end = stat.iter().rposition(|&byte| byte == b')')?;
+    stat.get(command_end + 2).map(|&letter| char::from(letter))
+}
+
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

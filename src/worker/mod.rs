@@ -46,8 +46,6 @@ const ACKS: u64 = 2;
 const PIPE: u64 = 3;
 const LISTENERS: u64 = 16;
 
-/// An idle worker wakes this often, for its heartbeat.
-const TICK: u64 = 1000;
 /// How often those ask again whose reading waits for memory.
 const WAIT_TICK: u64 = 50;
 /// A worker without a supervisor is gone after this (milliseconds), whatever its clients do.
@@ -116,11 +114,13 @@ struct Worker {
     write_timeout: Option<u64>,
     /// Leave then, done or not.
     deadline: Option<u64>,
+    /// An idle worker wakes this often (milliseconds), for its heartbeat.
+    tick: u64,
 }
 
 impl Worker {
     fn begin(seat: WorkerSeat) -> io::Result<Self> {
-        let WorkerSeat { config, seat, epoch, terms, ends, listeners, scoreboard, admission, channel } = seat;
+        let WorkerSeat { config, seat, epoch, terms, ends, listeners, scoreboard, admission, channel, tick } = seat;
         reset(&[Signal::SIGTERM])?;
         ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2])?;
         let signals = Signals::new(&[Signal::SIGTERM])?;
@@ -161,6 +161,7 @@ impl Worker {
             stamp: None,
             write_timeout: config.limits.write_timeout.map(millis),
             deadline: None,
+            tick: millis(tick),
             config,
         })
     }
@@ -341,7 +342,7 @@ impl Worker {
         }
         let waiting = (!self.waiting.is_empty()).then_some(self.now + WAIT_TICK);
         let next = [self.timers.next(), self.door.wakes_at(), self.deadline, waiting].into_iter().flatten().min();
-        Duration::from_millis(next.map_or(TICK, |at| at.saturating_sub(self.now).clamp(1, TICK)))
+        Duration::from_millis(next.map_or(self.tick, |at| at.saturating_sub(self.now).clamp(1, self.tick)))
     }
 }
 

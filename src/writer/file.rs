@@ -112,11 +112,15 @@ impl Writer {
         let Some(mut pending) = self.pending.take() else { return Ok(()) };
         loop {
             // Only what waits for the disk is worth two looks at the clock.
-            let begin = matches!(pending.step, Step::Write | Step::Sync).then(Instant::now);
-            let done = self.carry_out(&pending);
-            if let Some(begin) = begin {
-                self.slowness.took(pending.step, &self.live.name, begin.elapsed());
-            }
+            let done = match pending.step {
+                Step::Write | Step::Sync => {
+                    let begin = Instant::now();
+                    let done = self.on_disk(|writer| writer.carry_out(&pending));
+                    self.slowness.took(pending.step, &self.live.name, begin.elapsed());
+                    done
+                }
+                _ => self.carry_out(&pending),
+            };
             if let Err(fault) = done {
                 self.pending = Some(pending);
                 return Err(fault);

@@ -145,6 +145,8 @@ struct Writer {
     /// What is wrong with the store's place, as it was said last.
     trouble: Option<place::Trouble>,
     lock: File,
+    /// The loop turns at least this often.
+    tick: Duration,
 }
 
 enum Leave {
@@ -187,6 +189,15 @@ impl Writer {
                 return Ok(exit::FAILED);
             }
         }
+    }
+
+    /// Does what may have to wait for the disk, so that the supervisor can tell a slow disk from a writer that hangs.
+    fn on_disk<T>(&mut self, deed: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = self.scoreboard.get(Count::OnDisk);
+        self.scoreboard.set(Count::OnDisk, 1);
+        let done = deed(self);
+        self.scoreboard.set(Count::OnDisk, outer);
+        done
     }
 
     fn dispatch(&mut self, event: &Event) -> io::Result<Option<Leave>> {
@@ -321,6 +332,7 @@ impl Writer {
     /// The last to leave: saves what failed, syncs, notes the clean end.
     fn finish(mut self) -> u8 {
         self.tell_refused();
+        self.scoreboard.set(Count::OnDisk, 1);
         self.syncer.finish().iter().for_each(|outcome| self.judge(outcome));
         if self.record.failed().is_none() {
             let result = self.live.file.sync_all();

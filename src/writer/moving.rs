@@ -55,9 +55,10 @@ impl Writer {
     /// Also in the middle of a batch: its frames are still in the pipes and are decided on anew. What the batch may have
     /// left in the old segment was not acknowledged, and is cut off.
     pub(super) fn move_on(&mut self, now: Instant) -> bool {
-        if !self.may_rotate(now) {
-            return false;
-        }
+        self.may_rotate(now) && self.on_disk(|writer| writer.leave_live(now))
+    }
+
+    fn leave_live(&mut self, now: Instant) -> bool {
         let (kept, name) = (self.offset, self.live.name.build());
         let (old, saves) = match self.begin_segment(now) {
             Progress::Begun(old, saves) => (old, saves),

@@ -6,6 +6,7 @@ use super::rescue;
 use super::rotation::{Begun, Rotation, Shelf};
 use crate::config::Format;
 use crate::ipc::commit::{Found, State};
+use crate::ipc::scoreboard::{Count, Scoreboard};
 use crate::store::clock;
 use crate::store::directory::{self, Era};
 use crate::store::names::{CURRENT, SegmentName};
@@ -36,8 +37,14 @@ pub(super) struct Opened {
 
 /// Opens the live segment, as the commit record says or, without one, as the directory does. Also returns what of the
 /// record still counts: a batch that was pending for a file that is gone is decided on anew.
-pub(super) fn open(shelf: &mut Shelf, found: Found, era: Option<Era>, format: Format) -> io::Result<(Opened, Found)> {
-    let Some(base) = plan::inheritance(&found) else { return Ok((recover(shelf, era, format)?, found)) };
+pub(super) fn open(
+    shelf: &mut Shelf,
+    found: Found,
+    era: Option<Era>,
+    format: Format,
+    scoreboard: &Scoreboard,
+) -> io::Result<(Opened, Found)> {
+    let Some(base) = plan::inheritance(&found) else { return Ok((recover(shelf, era, format, scoreboard)?, found)) };
     match resume(shelf, base) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Ok((replace_lost(shelf, base, format)?, plan::without_segment(found)))
@@ -48,7 +55,8 @@ pub(super) fn open(shelf: &mut Shelf, found: Found, era: Option<Era>, format: Fo
 
 /// The first writer of a run: resumes the newest segment after a clean end, otherwise begins a new one and sets torn
 /// ends aside.
-fn recover(shelf: &mut Shelf, era: Option<Era>, format: Format) -> io::Result<Opened> {
+fn recover(shelf: &mut Shelf, era: Option<Era>, format: Format, scoreboard: &Scoreboard) -> io::Result<Opened> {
+    let progress = |bytes: u64| scoreboard.add(Count::Recovered, bytes);
     let segments = shelf.list()?;
     let directory = Arc::clone(&shelf.directory);
     let clean = CleanEnd::read(directory.as_fd())?;
@@ -74,13 +82,13 @@ fn recover(shelf: &mut Shelf, era: Option<Era>, format: Format) -> io::Result<Op
         (None, Some(segment)) => Rotation::adopt(segment),
         (None, None) => Rotation::new(),
     };
-    let mut begun = rotation.complete(shelf, clock::now_seconds())?;
+    let mut begun = rotation.complete(shelf, clock::now_seconds(), progress)?;
     crash::point("recover-swapped");
     rescue::cut_moved(&directory);
     let is_new_era = era.is_none_or(|era| era.format != format);
     if begun.filled > 0 && is_new_era {
         // What was saved is of the old format: a file has but one.
-        begun = Rotation::new().complete(shelf, clock::now_seconds())?;
+        begun = Rotation::new().complete(shelf, clock::now_seconds(), progress)?;
     }
     let live = begun.segment;
     let offset = if oldest.is_some() { begun.filled } else { offset };
@@ -90,7 +98,7 @@ fn recover(shelf: &mut Shelf, era: Option<Era>, format: Format) -> io::Result<Op
         let older = segments.iter().rev().filter(|name| name.sequence != live.identity.sequence);
         let doubtful = older.take(DOUBTFUL).filter(|name| name.sequence >= since);
         for name in doubtful.filter(|name| rescue::moved_to(&directory, name).is_none()) {
-            torn += u64::from(set_torn_aside(&directory, name, era.map(|era| era.format))?);
+            torn += u64::from(set_torn_aside(&directory, name, era.map(|era| era.format), progress)?);
         }
     }
     if is_new_era {
@@ -123,8 +131,15 @@ pub(super) fn save_foreign_current(directory: &Arc<OwnedFd>, segments: &[Segment
 }
 
 /// Whether a torn end was set aside.
-fn set_torn_aside(directory: &Arc<OwnedFd>, name: &SegmentName, format: Option<Format>) -> io::Result<bool> {
-    let Some(Torn { whole, moved, aside }) = repair(directory.as_fd(), name, format)? else { return Ok(false) };
+fn set_torn_aside(
+    directory: &Arc<OwnedFd>,
+    name: &SegmentName,
+    format: Option<Format>,
+    progress: impl Fn(u64),
+) -> io::Result<bool> {
+    let Some(Torn { whole, moved, aside }) = repair(directory.as_fd(), name, format, progress)? else {
+        return Ok(false);
+    };
     let name = name.build();
     warn!(
         "unclean end: {moved} bytes after byte {whole} of {name} are no whole record; moved to {aside}; unless power was cut, or somebody else changed the file, none of it was echoed as stored"
@@ -179,7 +194,7 @@ fn replace_lost(shelf: &mut Shelf, base: &State, format: Format) -> io::Result<O
     let Identity { sequence, .. } = base.segment;
     crate::error!("segment {sequence} is gone, and {} bytes of records with it; a new one takes over", base.offset);
     shelf.last_sequence = shelf.last_sequence.max(sequence);
-    let Begun { segment: live, second, .. } = Rotation::new().complete(shelf, clock::now_seconds())?;
+    let Begun { segment: live, second, .. } = Rotation::new().complete(shelf, clock::now_seconds(), |_| {})?;
     // What was put in the place of a deleted directory may be an older copy, in another format.
     if directory::era(shelf.directory.as_fd()).is_some_and(|era| era.format != format) {
         directory::set_era(shelf.directory.as_fd(), Era { format, since: live.identity.sequence })?;

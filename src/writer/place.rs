@@ -5,7 +5,9 @@
 //! it was deleted the supervisor is told, which alone may make it again. The decision is pure.
 use super::Writer;
 use crate::ipc::control::ToSupervisor;
+use crate::ipc::scoreboard::Count;
 use crate::store::directory::{LOCK, STORE, leads_to};
+use crate::sys::file::Space;
 use crate::sys::{AsFd, AsRawFd, OwnedFd, file};
 use std::io;
 use std::path::Path;
@@ -42,6 +44,15 @@ fn judge(seen: Seen) -> Option<Trouble> {
     }
 }
 
+/// Used space in percent as df(1) has it: of what can be used without privilege, rounded up. `None`: the file system
+/// does not count.
+fn used_percent(space: Space) -> Option<u64> {
+    let used = space.total.saturating_sub(space.free);
+    let all = u128::from(used) + u128::from(space.available);
+    let percent = (u128::from(used) * 100).checked_div(all)? + u128::from(u128::from(used) * 100 % all > 0);
+    u64::try_from(percent).ok()
+}
+
 /// Whether the directory has no name any more.
 pub(super) fn is_deleted(directory: &OwnedFd) -> bool {
     file::stat(directory).is_ok_and(|stat| stat.st_nlink == 0)
@@ -50,7 +61,10 @@ pub(super) fn is_deleted(directory: &OwnedFd) -> bool {
 impl Writer {
     /// Looks at the store's place; says what has changed, and asks for what is missing.
     pub(super) fn examine_place(&mut self) {
-        let trouble = judge(self.look_at_place());
+        let trouble = judge(self.on_disk(|writer| {
+            writer.publish_room();
+            writer.look_at_place()
+        }));
         if trouble.is_some_and(|trouble| trouble != Trouble::Away) {
             self.channel.send(ToSupervisor::Reclaim);
         }
@@ -77,6 +91,12 @@ impl Writer {
             }
             None => notice!("the store's directory is {path} again, with all that belongs there"),
         }
+    }
+
+    /// Tells the supervisor how full the disk is; it must not ask itself, lest a disk that hangs stops it.
+    pub(super) fn publish_room(&self) {
+        let percent = file::space(&*self.shelf.directory).ok().and_then(used_percent);
+        self.scoreboard.set(Count::DiskUsed, percent.map_or(0, |percent| percent + 1));
     }
 
     /// After a reload: what is wrong is said again.
@@ -116,6 +136,18 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn used_space_is_as_df_shows_it() {
+        let used = |total, free, available| used_percent(Space { total, free, available });
+        assert_eq!(used(100, 100, 100), Some(0));
+        assert_eq!(used(1000, 999, 999), Some(1), "rounded up");
+        // 5 % are root's: full for everybody else.
+        assert_eq!((used(100, 5, 0), used(100, 34, 29)), (Some(100), Some(70)));
+        assert_eq!(used(0, 0, 0), None);
+        assert_eq!(used(u64::MAX, 0, u64::MAX), Some(50));
+        assert_eq!(used(10, 20, 20), Some(0), "whatever a file system says");
+    }
 
     #[test]
     fn every_trouble_has_its_name() {

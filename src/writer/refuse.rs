@@ -106,7 +106,8 @@ impl Writer {
         }
         let marks: Vec<Mark> =
             self.uplinks.iter().zip(&counts).map(|(uplink, &count)| uplink.mark_refused(count)).collect();
-        let left = self.uncommitted && self.live.length().map_or(true, |length| length > self.offset);
+        let longer = |writer: &mut Self| writer.live.length().map_or(true, |length| length > writer.offset);
+        let left = self.uncommitted && self.on_disk(longer);
         self.room.overhang |= left;
         self.record.settle(&self.state_with(marks));
         (self.uncommitted, self.pending) = (self.room.overhang, None);

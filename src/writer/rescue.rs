@@ -92,7 +92,7 @@ impl Writer {
         self.record.set_failed(name.sequence);
         // For a start after the end of all: it would find nothing wrong with the file.
         let entry = GoodTo { segment: name.build(), good_to, moved_to: None, lost: Vec::new() };
-        if let Err(error) = manifest::append(self.shelf.directory.as_fd(), &[entry]) {
+        if let Err(error) = self.on_disk(|writer| manifest::append(writer.shelf.directory.as_fd(), &[entry])) {
             warn!("cannot note in {} that {} failed: {error}", manifest::MANIFEST, name.build());
         }
     }

@@ -192,12 +192,15 @@ impl Rotation {
         Ok(Some(Begun { segment, filled: self.filled, second, saves: self.saves }))
     }
 
-    /// Runs it to its end.
-    pub fn complete(mut self, shelf: &mut Shelf, now: i64) -> io::Result<Begun> {
+    /// Runs it to its end; `progress` hears of every byte that was copied on the way.
+    pub fn complete(mut self, shelf: &mut Shelf, now: i64, progress: impl Fn(u64)) -> io::Result<Begun> {
+        let mut copied = 0;
         loop {
             if let Some(begun) = self.run(shelf, now)? {
                 return Ok(begun);
             }
+            let before = std::mem::replace(&mut copied, self.rescue().map_or(0, Rescue::written));
+            progress(copied.saturating_sub(before));
         }
     }
 
@@ -322,7 +325,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let mut shelf = shelf(place.path());
         for sequence in 1..=3 {
-            let begun = Rotation::new().complete(&mut shelf, 100).unwrap();
+            let begun = Rotation::new().complete(&mut shelf, 100, |_| {}).unwrap();
             let Begun { segment, second, .. } = begun;
             assert_eq!(segment.identity.sequence, sequence);
             assert!(segment.is_current(shelf.directory.as_fd()).unwrap());
@@ -336,7 +339,7 @@ mod tests {
         let mut shelf = shelf(place.path());
         let taken = SegmentName { prefix: "messages".into(), sequence: 1, start: 100 }.build();
         std::fs::write(place.path().join(&taken), "not ours").unwrap();
-        let Begun { segment, .. } = Rotation::new().complete(&mut shelf, 100).unwrap();
+        let Begun { segment, .. } = Rotation::new().complete(&mut shelf, 100, |_| {}).unwrap();
         assert_eq!(segment.identity.sequence, 2);
         assert_eq!(std::fs::read(place.path().join(&taken)).unwrap(), b"not ours");
     }
@@ -345,10 +348,10 @@ mod tests {
     fn a_rotation_goes_on_where_a_killed_one_stopped() {
         let place = tempfile::tempdir().unwrap();
         let mut shelf = shelf(place.path());
-        Rotation::new().complete(&mut shelf, 100).unwrap();
+        Rotation::new().complete(&mut shelf, 100, |_| {}).unwrap();
         let left = shelf.create(200).unwrap();
         let identity = left.identity;
-        let Begun { segment, .. } = Rotation::adopt(left).complete(&mut shelf, 300).unwrap();
+        let Begun { segment, .. } = Rotation::adopt(left).complete(&mut shelf, 300, |_| {}).unwrap();
         assert_eq!(segment.identity, identity);
         assert!(segment.is_current(shelf.directory.as_fd()).unwrap());
     }

@@ -31,6 +31,7 @@ use std::time::Instant;
 /// Becomes the writer: recovers, opens the live segment, finishes what a dead predecessor began.
 pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     let system = |error: io::Error| Fatal::system("start the writer", error);
+    seat.scoreboard.set(Count::OnDisk, 1);
     let record = CommitRecord::map(seat.commit.as_fd()).map_err(system)?;
     if is_deleted(&seat.directory) {
         seat.channel.send(ToSupervisor::Reclaim);
@@ -39,7 +40,8 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     let cannot = |error: io::Error| directory::failed("open the live segment", &error, &place);
     let mut shelf = Shelf::new(&seat.directory, &seat.config).map_err(cannot)?;
     let (opened, found) =
-        opening::open(&mut shelf, record.read(), seat.era, seat.config.store.format).map_err(cannot)?;
+        opening::open(&mut shelf, record.read(), seat.era, seat.config.store.format, &seat.scoreboard)
+            .map_err(cannot)?;
     let (links, kept) = (std::mem::take(&mut seat.links), std::mem::take(&mut seat.segments));
     let (sequence, second) = (opened.live.identity.sequence, opened.second);
     let mut writer = assemble(seat, shelf, opened.live, opened.offset, record).map_err(system)?;
@@ -66,6 +68,8 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
         writer.attach(link, mark).map_err(system)?;
     }
     writer.go_on(found, &segments).map_err(system)?;
+    writer.publish_room();
+    writer.scoreboard.set(Count::OnDisk, 0);
     Ok(writer)
 }
 
@@ -118,6 +122,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         examined_at: Instant::now(),
         trouble: None,
         lock: seat.lock,
+        tick: seat.tick,
     };
     writer.open_window();
     Ok(writer)

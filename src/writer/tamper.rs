@@ -45,9 +45,12 @@ fn judge(seen: Seen, length: u64, uncommitted: bool) -> Option<Tampered> {
 impl Writer {
     /// Looks whether the live segment is as it was left; if not, the next step is a rotation.
     pub(super) fn examine_live(&mut self) {
-        if self.must_move() {
-            return;
+        if !self.must_move() {
+            self.on_disk(Self::look_for_tampering);
         }
+    }
+
+    fn look_for_tampering(&mut self) {
         // A directory that cannot be read for the moment says nothing about the file.
         let Ok(seen) = self.look_at_live() else { return };
         let Some(tampered) = judge(seen, self.offset, self.uncommitted) else { return };
@@ -83,9 +86,10 @@ impl Writer {
     /// Before a batch, also one that is tried again: whether the live segment is there and ends where the writer left it. If
     /// not, it is examined at once: a batch behind what is gone would leave a hole.
     pub(super) fn is_untouched(&mut self) -> bool {
+        let found = self.on_disk(|writer| writer.live.file.metadata());
         let longer = |found: &Metadata| found.len() > self.offset && !self.uncommitted;
         let changed = |found: Metadata| found.len() < self.offset || longer(&found) || found.nlink() == 0;
-        if self.live.file.metadata().is_ok_and(changed) {
+        if found.is_ok_and(changed) {
             self.examine_live();
         }
         !self.must_move()

@@ -8,7 +8,7 @@ use crate::store::{clock, schedule};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// An idle writer wakes this often: for its heartbeat, and to notice a clock that was set.
+/// How often, at least, the store is looked at; an idle writer also wakes to notice a clock that was set.
 const TICK: Duration = Duration::from_secs(1);
 /// Between two rotations by the clock, which may jump to and fro; the shortest interval is twice as long.
 const CLOCK_REST: Duration = Duration::from_millis(500);
@@ -59,7 +59,7 @@ impl Writer {
         let until = |at: Instant| at.saturating_duration_since(now);
         let timers =
             [self.stalled.filter(|_| !self.must_move()), retry, self.sync_at()].into_iter().flatten().map(until);
-        timers.chain(self.edge(now)).chain([TICK]).min().unwrap_or(TICK)
+        timers.chain(self.edge(now)).chain([TICK, self.tick]).min().unwrap_or(TICK)
     }
 
     /// When the live segment is synced in the background.

@@ -143,7 +143,7 @@ impl Bench {
     }
 
     fn repair(&self) -> Option<Torn> {
-        repair(self.directory.as_fd(), &self.name, Some(self.format)).unwrap()
+        repair(self.directory.as_fd(), &self.name, Some(self.format), |_| {}).unwrap()
     }
 
     /// How much of these bytes a repair leaves.

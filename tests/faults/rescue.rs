@@ -200,6 +200,16 @@ fn kill_writer_once(daemon: &Daemon) {
 /// Everybody dies at every step of the saving: the next start finishes it.
 #[test]
 fn everybody_dies_in_the_midst_of_saving() {
+    everybody_dies_while_saving(false);
+}
+
+/// The same where the service manager keeps the pipes and the commit record: the next daemon's writer finishes it.
+#[test]
+fn everybody_dies_in_the_midst_of_saving_with_a_descriptor_store() {
+    everybody_dies_while_saving(true);
+}
+
+fn everybody_dies_while_saving(kept: bool) {
     for point in STEPS {
         println!("{point}");
         let home = Home::new();
@@ -226,8 +236,12 @@ fn everybody_dies_in_the_midst_of_saving() {
         let mut histories = first.finish();
         assert_eq!(shim.fired(), 1);
         daemon.reconfigure(|setup| shim.equip(setup.without_environment(), None));
+        if kept {
+            daemon.restarted_by_manager();
+        }
         daemon.start_again();
-        assert!(is_settled(&daemon), "{point}: {:?}", manifest(&daemon));
+        assert_eq!(daemon.log().contains("going on where the last run was killed"), kept);
+        wait_until(DEADLINE, &format!("all is saved ({point})"), || is_settled(&daemon));
         let second = Load::start(daemon.address, Shape::default());
         second.progress(300);
         histories.extend(second.finish());

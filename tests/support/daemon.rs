@@ -87,8 +87,11 @@ impl Daemon {
         self.write_config();
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         home::give_away(&self.log_path());
+        if !self.restarts {
+            self.manager.let_go();
+        }
         let passed = self.passed();
-        let mut command = passing::command(&passed);
+        let mut command = passing::command(&passed, &self.setup.own_pid);
         command.arg("--config").arg(self.config_path()).env("NOTIFY_SOCKET", self.home.join("notify"));
         command.envs(self.setup.environment.iter().cloned()).current_dir(self.home.path());
         self.manager.forget();

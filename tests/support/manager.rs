@@ -5,18 +5,20 @@ use echostored::sys::fdpass;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Collects every line of every message, in order.
 pub struct Manager {
     shared: Arc<Shared>,
+    path: PathBuf,
 }
 
 #[derive(Default)]
 struct Shared {
-    lines: Mutex<Vec<String>>,
+    lines: Mutex<Vec<(Instant, String)>>,
     /// What it was asked to keep, by name.
     kept: Mutex<Vec<(String, OwnedFd)>>,
     /// Reads no more.
@@ -34,16 +36,32 @@ impl Manager {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         std::thread::spawn(move || theirs.collect(&socket));
-        Self { shared }
+        Self { shared, path }
     }
 
     pub fn heard(&self) -> Vec<String> {
-        self.shared.lines.lock().unwrap().clone()
+        self.shared.lines.lock().unwrap().iter().map(|(_, line)| line.clone()).collect()
+    }
+
+    /// When it heard this line.
+    pub fn times(&self, wanted: &str) -> Vec<Instant> {
+        self.shared.lines.lock().unwrap().iter().filter(|(_, line)| line == wanted).map(|(at, _)| *at).collect()
     }
 
     /// A new start: what was heard before no longer counts.
     pub fn forget(&self) {
         self.shared.lines.lock().unwrap().clear();
+    }
+
+    /// Lets go of all that it keeps, as it does when a service is stopped for good; also of what it has not read yet.
+    pub fn let_go(&self) {
+        let mark = format!("MARK={}", std::process::id());
+        let before = self.heard().iter().filter(|line| **line == mark).count();
+        UnixDatagram::unbound().unwrap().send_to(mark.as_bytes(), &self.path).unwrap();
+        wait_until(Duration::from_secs(30), "the manager has read all", || {
+            self.heard().iter().filter(|line| **line == mark).count() > before
+        });
+        self.shared.kept.lock().unwrap().clear();
     }
 
     /// The names of what it keeps, sorted.
@@ -85,7 +103,7 @@ impl Shared {
             if let Ok((length, fds)) = fdpass::receive(socket.as_fd(), &mut buffer) {
                 let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
                 self.keep(&text, fds);
-                self.lines.lock().unwrap().extend(text.lines().map(str::to_owned));
+                self.lines.lock().unwrap().extend(text.lines().map(|line| (Instant::now(), line.to_owned())));
             }
         }
         if self.deaf.load(Ordering::SeqCst) {

@@ -10,11 +10,11 @@ const SCRIPT: &str = r#"
     use POSIX; my @from; while ((my $fd = shift) ne "--") { push @from, $fd }
     for (0..$#from) { POSIX::dup2($from[$_], 700 + $_) // die "dup2 $from[$_]: $!" }
     for (0..$#from) { POSIX::dup2(700 + $_, 3 + $_) // die "dup2: $!"; POSIX::close(700 + $_) }
-    $ENV{LISTEN_PID} = $$; exec @ARGV; die "exec: $!""#;
+    $ENV{$_} = $$ for "LISTEN_PID", split " ", delete $ENV{OWN_PID}; exec @ARGV; die "exec: $!""#;
 
-/// `echostored run`, with `passed`, which must stay open until it is spawned.
-pub fn command(passed: &[(String, OwnedFd)]) -> Command {
-    if passed.is_empty() {
+/// `echostored run`, with `passed`, which must stay open until it is spawned, and with variables that hold its own pid.
+pub fn command(passed: &[(String, OwnedFd)], own_pid: &[String]) -> Command {
+    if passed.is_empty() && own_pid.is_empty() {
         return daemon::command(&["run"]);
     }
     let mut command = Command::new("perl");
@@ -25,7 +25,7 @@ pub fn command(passed: &[(String, OwnedFd)]) -> Command {
         command.arg(fd.as_raw_fd().to_string());
     }
     let names: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
-    command.arg("--").arg(home::binary()).arg("run");
+    command.arg("--").arg(home::binary()).arg("run").env("OWN_PID", own_pid.join(" "));
     command.env("LISTEN_FDS", passed.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
     daemon::as_user(&mut command);
     command

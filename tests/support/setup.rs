@@ -14,13 +14,16 @@ const PORTS: u32 = 20_000;
 pub struct Setup {
     table: Table,
     pub(super) environment: Vec<(String, String)>,
+    /// Variables that hold its process id.
+    pub(super) own_pid: Vec<String>,
     /// The test has chosen the address, so another will not do.
     pub(super) fixed_address: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { table: Table::new(), environment: Vec::new(), fixed_address: false }.set("server.workers", 2)
+        Self { table: Table::new(), environment: Vec::new(), own_pid: Vec::new(), fixed_address: false }
+            .set("server.workers", 2)
     }
 }
 
@@ -50,9 +53,16 @@ impl Setup {
         self
     }
 
+    /// Sets a variable to the daemon's own process id, as a service manager does.
+    pub fn own_pid(mut self, name: &str) -> Self {
+        self.own_pid.push(name.to_owned());
+        self
+    }
+
     /// Forgets the variables: the fault that they ask for is over.
     pub fn without_environment(mut self) -> Self {
         self.environment.clear();
+        self.own_pid.clear();
         self
     }
 
