@@ -10,6 +10,7 @@ mod support;
 
 mod base;
 mod cgroups;
+mod checkout;
 mod examples;
 mod instances;
 mod journal;
