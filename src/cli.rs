@@ -1,6 +1,8 @@
 //! The command line.
 use crate::config::{self, Config, Format, defaults};
+use crate::ipc::command::Request;
 use crate::supervisor::Options;
+use crate::tools::control::Shown;
 use crate::{exit, roles, sys, tools};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::io::Write;
@@ -34,6 +36,29 @@ enum Command {
         #[arg(long)]
         print: bool,
     },
+    /// Show how the running daemon is: processes, connections, what is stored
+    Status {
+        #[command(flatten)]
+        daemon: DaemonPlace,
+        /// Print it as one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have the running daemon take up its configuration again; returns when the new workers serve
+    ///
+    /// Connections go on. A configuration with a mistake changes nothing: the mistake is printed with its file, line and
+    /// column, and the exit code is 78. Prints only warnings.
+    Reload {
+        #[command(flatten)]
+        daemon: DaemonPlace,
+    },
+    /// Have the running daemon begin a new file; prints its name once it is live
+    ///
+    /// An empty file is not rotated.
+    Rotate {
+        #[command(flatten)]
+        daemon: DaemonPlace,
+    },
     /// Print the records of a store, oldest first
     Cat {
         #[command(flatten)]
@@ -59,6 +84,16 @@ enum Command {
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// Configuration file
+    #[arg(long, short, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct DaemonPlace {
+    /// The daemon's control socket
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    socket: Option<PathBuf>,
+    /// Take the socket from this configuration file
     #[arg(long, short, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
     config: PathBuf,
 }
@@ -96,6 +131,9 @@ pub fn main() -> u8 {
     match cli.command {
         Command::Run { config, daemon } => run(&config.config, daemon),
         Command::Check { config, print } => tools::check::run(&config.config, print),
+        Command::Status { daemon, json } => daemon.ask(Request::Status, if json { Shown::Json } else { Shown::Text }),
+        Command::Reload { daemon } => daemon.ask(Request::Reload, Shown::Text),
+        Command::Rotate { daemon } => daemon.ask(Request::Rotate, Shown::Text),
         Command::Cat { store, format } => {
             store.directory().map_or_else(|code| code, |at| tools::cat::run(&at, format.map(Into::into)))
         }
@@ -105,11 +143,7 @@ pub fn main() -> u8 {
             clap_complete::generate(shell, &mut Cli::command(), "echostored", &mut script);
             print(&script)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            let manual = clap_mangen::Man::new(Cli::command()).section("8");
-            manual.render(&mut page).map_or(exit::FAILED, |()| print(&page))
-        }
+        Command::Man => tools::man::page(Cli::command()).map_or(exit::FAILED, |page| print(&page)),
     }
 }
 
@@ -126,6 +160,12 @@ fn run(config: &Path, daemon: bool) -> u8 {
             eprintln!("echostored: cannot tell the working directory: {error}; change to one that exists");
             exit::FAILED
         }
+    }
+}
+
+impl DaemonPlace {
+    fn ask(self, request: Request, shown: Shown) -> u8 {
+        tools::control::run(request, self.socket, &self.config, shown)
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use echostored::config::{
-    self, Choice, Config, Daemon, Echo, Format, Framing, KEYS, Level, Limits, Log, OnDiskFull, OnOversize, Rotate,
-    Server, Store, TABLES, Timezone, Workers,
+    self, Choice, Config, Control, Daemon, Echo, Format, Framing, KEYS, Level, Limits, Log, OnDiskFull, OnOversize,
+    Rotate, Server, Store, TABLES, Timezone, Workers,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -25,7 +25,7 @@ fn shipped(name: &str) -> String {
 #[test]
 fn an_empty_file_is_the_default() {
     assert_eq!(parse(""), Config::default());
-    assert_eq!(parse("[server]\n[limits]\n[store]\n[rotate]\n[daemon]\n[log]\n"), Config::default());
+    assert_eq!(parse("[server]\n[limits]\n[store]\n[rotate]\n[daemon]\n[log]\n[control]\n"), Config::default());
     assert_eq!(parse("\u{feff}# a comment, after a byte order mark\r\n[log]\r\n"), Config::default());
 }
 
@@ -43,7 +43,7 @@ fn the_table_of_keys_holds_the_defaults() {
             key.dotted()
         );
     }
-    assert_eq!(KEYS.len(), 25);
+    assert_eq!(KEYS.len(), 26);
 }
 
 /// `[table]` and `key` of every active line, in order.
@@ -83,7 +83,8 @@ fn the_development_file_needs_no_root() {
     let config = parse(&shipped("dev.toml"));
     assert_eq!(config.server.listen, ["127.0.0.1:7007", "[::1]:7007"].map(|a| a.parse::<SocketAddr>().unwrap()));
     assert_eq!(config.store.directory, Path::new("/srv/here/var/echostored"));
-    for path in [&config.daemon.pid_file, config.daemon.log_file.as_ref().unwrap()] {
+    let daemon = &config.daemon;
+    for path in [&daemon.pid_file, daemon.log_file.as_ref().unwrap(), config.control.socket.as_ref().unwrap()] {
         assert!(path.starts_with("/srv/here/var"), "{}", path.display());
     }
 }
@@ -97,7 +98,8 @@ fn every_key_is_read() {
          [store]\ndirectory = '../a/./b//'\nprefix = 'a.B_c-9'\nformat = 'jsonl'\nfile-mode = '660'\nsync-interval = 0\n\
          on-disk-full = 'reject'\n\
          [rotate]\nmax-size = 4096\ninterval = '1h30m'\ntimezone = 'local'\n\
-         [daemon]\npid-file = 'p'\nuser = 'u'\ngroup = '99'\nlog-file = '/l'\n[log]\nlevel = 'debug'\n",
+         [daemon]\npid-file = 'p'\nuser = 'u'\ngroup = '99'\nlog-file = '/l'\n[log]\nlevel = 'debug'\n\
+         [control]\nsocket = 'c.sock'\n",
     );
     let expected = Config {
         server: Server {
@@ -128,6 +130,7 @@ fn every_key_is_read() {
             log_file: Some(PathBuf::from("/l")),
         },
         log: Log { level: Level::Debug },
+        control: Control { socket: Some(PathBuf::from("/srv/here/c.sock")) },
     };
     assert_eq!(config, expected);
 }
@@ -256,10 +259,13 @@ fn any_daemon() -> impl Strategy<Value = Daemon> {
 prop_compose! {
     fn any_config()(
         server in any_server(), store in any_store(), rotate in any_rotate(), daemon in any_daemon(), level in any_choice(),
-        max_connections in option::of(1u32..=1_000_000), write_timeout in option::of(time(10, 31_622_400_000)),
+        max_connections in option::of(1u32..=1_000_000), write_timeout in option::of(time(10, 31_622_400_000)), socket in option::of(any_path()),
     ) -> Config {
         let mut config =
-            Config { server, limits: Limits { max_connections, write_timeout }, store, rotate, daemon, log: Log { level } };
+            Config {
+                server, limits: Limits { max_connections, write_timeout }, store, rotate, daemon, log: Log { level },
+                control: Control { socket },
+            };
         if config.store.format == Format::Raw {
             config.server.framing = Framing::Line;
         }

@@ -226,13 +226,15 @@ fn missing_parents_of_the_store_let_the_user_through() {
         support::skip("switching the user needs root; run the tests as root to see it");
         return;
     };
-    let (home, setup) = prepared();
+    let ((home, setup), home_of_commands) = (prepared(), Home::new());
     // The nearest directory that exists is root's own, and keeps its mode.
     let place = home.make_dir("place");
     chown(&place, Some(0), Some(0)).unwrap();
     std::fs::set_permissions(&place, PermissionsExt::from_mode(0o711)).unwrap();
     let store = place.join("some/where/store");
+    let socket = place.join("other/where/control.sock");
     let setup = setup.set("daemon.user", "nobody").set("store.directory", store.display().to_string());
+    let setup = setup.set("control.socket", socket.display().to_string());
     let daemon = Detached::start(home, setup, |config| {
         let mut command = Command::new(support::home::binary());
         command.args(["run", "--daemon", "--config"]).arg(config);
@@ -242,9 +244,16 @@ fn missing_parents_of_the_store_let_the_user_through() {
     assert_eq!(owner_and_mode(&place.join("some/where")), (0, 0o755));
     assert_eq!(owner_and_mode(&place.join("some")), (0, 0o755));
     assert_eq!(owner_and_mode(&place), (0, 0o711));
+    // The same of the control socket, which its user makes, and removes.
+    assert_eq!(owner_and_mode(&socket), (uid, 0o660));
+    assert_eq!(owner_and_mode(&place.join("other/where")), (uid, 0o750));
+    assert_eq!(owner_and_mode(&place.join("other")), (0, 0o755));
+    let told = command(&["status", "--socket", socket.to_str().unwrap()]);
+    assert_eq!(run(&home_of_commands, told).code, 0);
     let client = Client::connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 20, 100)).unwrap();
     let histories = serve(vec![client.quota(20).half_close()]);
     daemon.stop();
+    assert!(!socket.exists(), "the control socket is removed at the end");
     checker::check(&store, Format::Text, &histories, Expect::default());
 }
 

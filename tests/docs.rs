@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use echostored::config::{Choice, Echo, Format, Framing};
+use echostored::ipc::report::{Report, Worker, Writer};
 use echostored::ipc::wiring::{Keeps, TABLE};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -55,6 +57,23 @@ fn the_readme_has_every_exit_code() {
     let told: BTreeSet<&str> =
         rows(section).iter().map(|row| row[0]).filter(|cell| cell.parse::<u8>().is_ok()).collect();
     assert_eq!(told, codes);
+}
+
+#[test]
+fn the_page_on_status_has_every_field() {
+    let report = Report { workers: vec![Worker::default()], writer: Some(Writer::default()), ..Report::default() };
+    let value = serde_json::to_value(&report).unwrap();
+    let keys = |value: &Value| -> BTreeSet<String> { value.as_object().unwrap().keys().cloned().collect() };
+    let page = read("docs/status.md");
+    let tables: Vec<BTreeSet<String>> = page
+        .split("\n| field |")
+        .skip(1)
+        .map(|table| rows(table).iter().map(|row| row[0].to_owned()).collect())
+        .collect();
+    assert_eq!(tables, [keys(&value), keys(&value["workers"][0]), keys(&value["writer"])]);
+    let totals = &value["totals"];
+    assert_eq!(keys(totals), BTreeSet::from(["workers", "writer"].map(str::to_owned)));
+    assert!(keys(&totals["workers"]).is_subset(&tables[1]) && keys(&totals["writer"]).is_subset(&tables[2]));
 }
 
 #[test]

@@ -181,7 +181,7 @@ impl Census {
             | Kept::PrivateWrite => return None,
             // Only with `run --daemon`.
             Kept::PidFile => return None,
-            Kept::Listener | Kept::Notify => ("socket", 1),
+            Kept::Listener | Kept::Notify | Kept::Control => ("socket", 1),
             Kept::Staging => ("/memfd:staging", workers),
             Kept::CommitRecord => ("/memfd:commit-record", 1),
             Kept::Scoreboard => ("/memfd:scoreboard", workers + 1),

@@ -70,7 +70,7 @@ impl Daemon {
         let directory = tempfile::Builder::new().prefix("echostored-load-").tempdir_in("/dev/shm").unwrap();
         let (path, address) = (directory.path(), TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
         let config = format!(
-            "[server]\nlisten = [\"{address}\"]\necho = \"{mode}\"\nmax-message-size = \"1MiB\"\n[store]\ndirectory = \"{0}/store\"\n[daemon]\npid-file = \"{0}/pid\"\n",
+            "[server]\nlisten = [\"{address}\"]\necho = \"{mode}\"\nmax-message-size = \"1MiB\"\n[store]\ndirectory = \"{0}/store\"\n[daemon]\npid-file = \"{0}/pid\"\n[control]\nsocket = \"{0}/control.sock\"\n",
             path.display()
         );
         fs::write(path.join("echostored.toml"), config).unwrap();

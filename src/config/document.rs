@@ -9,7 +9,7 @@ use super::hints::{key_text, unknown_at_top, unknown_key};
 use super::keys::{KEYS, TABLES};
 use super::read::Given;
 use super::syntax::syntax_fault;
-use super::types::{Choice, Config, Format, Framing};
+use super::types::{Choice, Config, Control, Format, Framing};
 
 /// The pure core: what `text` means. `file` is only for error texts; relative paths start from `cwd`, which is absolute.
 ///
@@ -50,6 +50,23 @@ fn read(text: &str, cwd: &Path) -> Result<Config, Fault> {
     match faults.into_iter().min_by_key(|fault| fault.at) {
         Some(fault) => Err(fault),
         None => Ok(config),
+    }
+}
+
+/// `control.socket` of a file that may have mistakes elsewhere: a command must still find the daemon. `None`: it
+/// cannot be told what the file says of it.
+pub(super) fn socket(text: &str, cwd: &Path) -> Option<Control> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let table = document.get_ref().iter().find(|(name, _)| name.get_ref() == "control");
+    let mut control = Config::default();
+    match table.map(|(_, value)| value.get_ref()) {
+        Some(DeValue::Table(entries)) if entries.iter().any(|(name, _)| name.get_ref() == "socket") => {
+            read_table("control", entries, Source { text, cwd }, &mut control, &mut Vec::new());
+            let empty = entries.iter().any(|(_, value)| value.get_ref().as_str() == Some(""));
+            (control.control.socket.is_some() || empty).then_some(control.control)
+        }
+        // What cannot be read may be hidden behind an error.
+        _ => errors.is_empty().then(Control::default),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::document::parse;
 use super::error::{ConfigError, Fault};
-use super::types::Config;
+use super::types::{Config, Control};
 
 /// A larger file is not a configuration: 1 MiB, in bytes.
 pub const MAX_FILE_SIZE: u64 = 1 << 20;
@@ -55,6 +55,21 @@ pub fn load_from(path: &Path, cwd: &Path) -> Result<Loaded, ConfigError> {
         ));
     }
     Ok(Loaded { config, warnings })
+}
+
+/// `[control]` of the file at `path`, also of one with mistakes elsewhere, by which the running daemon was not reloaded.
+///
+/// # Errors
+/// [`ConfigError`]; exit code 78.
+pub fn load_control(path: &Path) -> Result<Control, ConfigError> {
+    load(path).map(|loaded| loaded.config.control).or_else(|error| {
+        let found = match &error {
+            ConfigError::Invalid { .. } => slurp(path).ok().zip(std::env::current_dir().ok()),
+            _ => None,
+        };
+        let found = found.and_then(|((bytes, _), cwd)| super::document::socket(&String::from_utf8_lossy(&bytes), &cwd));
+        found.ok_or(error)
+    })
 }
 
 /// The bytes of a regular file and its mode. Looks before it opens: a FIFO would block for ever.

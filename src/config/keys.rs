@@ -8,7 +8,7 @@ use super::read::Refused;
 use super::types::Workers;
 
 /// The tables, in the order of the documentation.
-pub const TABLES: &[&str] = &["server", "limits", "store", "rotate", "daemon", "log"];
+pub const TABLES: &[&str] = &["server", "limits", "store", "rotate", "daemon", "log", "control"];
 
 const MAX_TIME: Duration = Duration::from_secs(366 * 86_400);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -280,5 +280,15 @@ pub const KEYS: &[Key] = &[
         restart: None,
         set: |c, v| put(&mut c.log.level, v.choice()),
         get: |c| choice(c.log.level),
+    },
+    Key {
+        table: "control",
+        name: "socket",
+        default: r#""""#,
+        doc: "The socket by which status, reload and rotate reach the daemon; its group may use it",
+        allowed: r#"the path of a socket, such as "/run/echostored/control.sock"; "": control.sock in $RUNTIME_DIRECTORY, else in /run/echostored"#,
+        restart: None,
+        set: |c, v| put(&mut c.control.socket, v.file_or_none()),
+        get: |c| c.control.socket.as_deref().map_or_else(|| quoted(""), path),
     },
 ];

@@ -18,12 +18,12 @@ pub mod units;
 
 pub use document::parse;
 pub use error::ConfigError;
-pub use file::{Loaded, MAX_FILE_SIZE, load, load_from};
+pub use file::{Loaded, MAX_FILE_SIZE, load, load_control, load_from};
 pub use key::Key;
 pub use keys::{KEYS, TABLES};
 pub use print::print;
 pub use reload::reload_refusals;
 pub use types::{
-    Choice, Config, Daemon, Echo, Format, Framing, Level, Limits, Log, OnDiskFull, OnOversize, Rotate, Server, Store,
-    Timezone, Workers,
+    Choice, Config, Control, Daemon, Echo, Format, Framing, Level, Limits, Log, OnDiskFull, OnOversize, Rotate, Server,
+    Store, Timezone, Workers,
 };

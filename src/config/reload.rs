@@ -37,6 +37,7 @@ mod tests {
         new.rotate.interval = None;
         new.rotate.timezone = Timezone::Local;
         new.log.level = Level::Debug;
+        new.control.socket = Some(PathBuf::from("/run/c"));
         assert_eq!(reload_refusals(&old, &new), Vec::<String>::new());
     }
 

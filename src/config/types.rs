@@ -19,6 +19,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// `[log]`: the daemon's own log.
     pub log: Log,
+    /// `[control]`: how commands reach the running daemon.
+    pub control: Control,
 }
 
 /// `[server]`: what clients meet.
@@ -177,6 +179,14 @@ pub struct Daemon {
 pub struct Log {
     /// The least important level that is logged. Default: [`Level::Info`].
     pub level: Level,
+}
+
+/// `[control]`: how commands reach the running daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// Absolute; the socket, mode 0660. `None`: `control.sock` in `$RUNTIME_DIRECTORY`, else in `/run/echostored`
+    /// (default); the environment is looked at by who opens it.
+    pub socket: Option<PathBuf>,
 }
 
 /// `log.level`; a lower one is more important (syslog(3)).

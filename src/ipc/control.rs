@@ -16,8 +16,8 @@ const MAX_PACKET: usize = 1024;
 pub enum ToWriter {
     /// A new worker's link.
     Attach(Link),
-    /// Begin a new segment.
-    Rotate,
+    /// Begin a new segment, and say [`ToSupervisor::Rotated`] with this number once that is done.
+    Rotate(u64),
     /// Finish the batch at hand and leave; a successor goes on.
     Retire,
     /// Say again what is wrong with the store's place.
@@ -55,9 +55,15 @@ pub enum ToSupervisor {
     Segment {
         /// The segment's sequence number.
         sequence: u64,
+        /// Its file's name.
+        name: String,
         /// Opened when the segment was, never synced since.
         file: OwnedFd,
     },
+    /// Writer only: all that was stored before [`ToWriter::Rotate`] of this number was obeyed is in closed segments.
+    Rotated(u64),
+    /// Writer only: a segment that was asked for cannot be begun now, for this reason; it is tried again.
+    NotRotated(String),
     /// Writer only: this segment is synced, or saved; its description is of no more use.
     Settled(u64),
     /// Writer only: this link is at its end and empty.
@@ -87,7 +93,7 @@ impl Message for ToWriter {
                 }
                 (bytes, vec![link.data.as_raw_fd(), link.acks.as_raw_fd(), link.staging.as_raw_fd()])
             }
-            Self::Rotate => (vec![1], vec![]),
+            Self::Rotate(number) => ([&[1][..], &number.to_le_bytes()].concat(), vec![]),
             Self::Retire => (vec![2], vec![]),
             Self::Finish => (vec![3], vec![]),
             Self::Remind => (vec![4], vec![]),
@@ -115,7 +121,7 @@ impl Message for ToWriter {
                 };
                 Some(Self::Attach(Link { terms, data, acks, staging }))
             }
-            (1, []) => Some(Self::Rotate),
+            (1, number) => Some(Self::Rotate(u64::from_le_bytes(number.try_into().ok()?))),
             (2, []) => Some(Self::Retire),
             (3, []) => Some(Self::Finish),
             (4, []) => Some(Self::Remind),
@@ -145,18 +151,16 @@ impl Message for ToSupervisor {
         let tagged = |tag: u8, word: u64| [&[tag][..], &word.to_le_bytes()].concat();
         match self {
             Self::Ready => (vec![0], vec![]),
-            Self::Failed { code, message } => {
-                let mut end = message.len().min(MAX_PACKET - 2);
-                while !message.is_char_boundary(end) {
-                    end -= 1;
-                }
-                ([&[1, *code], &message.as_bytes()[..end]].concat(), vec![])
+            Self::Failed { code, message } => ([&[1, *code], cut(message).as_bytes()].concat(), vec![]),
+            Self::Segment { sequence, name, file } => {
+                ([&tagged(2, *sequence), cut(name).as_bytes()].concat(), vec![file.as_raw_fd()])
             }
-            Self::Segment { sequence, file } => (tagged(2, *sequence), vec![file.as_raw_fd()]),
             Self::Drained(id) => (tagged(3, *id), vec![]),
             Self::Broken(id) => (tagged(4, *id), vec![]),
             Self::Settled(sequence) => (tagged(5, *sequence), vec![]),
             Self::Reclaim => (vec![6], vec![]),
+            Self::Rotated(number) => (tagged(7, *number), vec![]),
+            Self::NotRotated(reason) => ([&[8], cut(reason).as_bytes()].concat(), vec![]),
         }
     }
 
@@ -164,17 +168,33 @@ impl Message for ToSupervisor {
         let word = |rest: &[u8]| Some(u64::from_le_bytes(rest.try_into().ok()?));
         match bytes.split_first()? {
             (0, []) => Some(Self::Ready),
-            (1, [code, message @ ..]) => {
-                Some(Self::Failed { code: *code, message: String::from_utf8_lossy(message).into_owned() })
+            (1, [code, message @ ..]) => Some(Self::Failed { code: *code, message: text(message) }),
+            (2, rest) => {
+                let (sequence, name) = rest.split_at_checked(8)?;
+                Some(Self::Segment { sequence: word(sequence)?, name: text(name), file: fds.pop()? })
             }
-            (2, rest) => Some(Self::Segment { sequence: word(rest)?, file: fds.pop()? }),
             (3, rest) => Some(Self::Drained(word(rest)?)),
             (4, rest) => Some(Self::Broken(word(rest)?)),
             (5, rest) => Some(Self::Settled(word(rest)?)),
             (6, []) => Some(Self::Reclaim),
+            (7, rest) => Some(Self::Rotated(word(rest)?)),
+            (8, reason) => Some(Self::NotRotated(text(reason))),
             _ => None,
         }
     }
+}
+
+/// As much of it as fits into a packet beside a tag and a word.
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(MAX_PACKET - 9);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// What was received.

@@ -143,6 +143,11 @@ impl Admission {
         self.seat(seat).store(0, Relaxed);
     }
 
+    /// Connections of the worker at `seat`.
+    pub fn of(&self, seat: usize) -> u64 {
+        self.seat(seat).load(Relaxed)
+    }
+
     /// Connections of all workers.
     pub fn total(&self) -> u64 {
         self.0.words().iter().step_by(STRIDE).map(|word| word.load(Relaxed)).sum()

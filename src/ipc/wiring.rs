@@ -56,6 +56,8 @@ pub enum Descriptor {
     ControlRole,
     /// The socket to the service manager.
     Notify,
+    /// The control socket and the commands connected to it.
+    Control,
     /// The pid file of `run --daemon`, and its directory.
     PidFile,
     /// A role's own signalfd and epoll instance, made after the fork.
@@ -105,6 +107,7 @@ pub const TABLE: &[(Descriptor, Keeps, Keeps, Keeps)] = &[
     (ControlSupervisor, All, None, None),
     (ControlRole, None, Own, Own),
     (Notify, All, None, None),
+    (Control, All, None, None),
     (PidFile, All, None, None),
     (Signals, Makes, Makes, Makes),
     (Epoll, Makes, Makes, Makes),

@@ -23,6 +23,8 @@ const CLEAN_NEW: &str = ".clean.new";
 const BLOCK: u64 = 1 << 20;
 /// What is copied at once.
 const COPY: u64 = 1 << 16;
+/// What is synced at once: a sync of gibibytes would be one long silence.
+const SYNC: u64 = 64 << 20;
 
 /// What the last writer knew of the live segment when it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -188,6 +190,9 @@ fn set_aside(
             }
             copy.write_all_at(&block[..count], at - whole)?;
             at += count as u64;
+            if (at - whole) % SYNC < count as u64 {
+                copy.sync_data()?;
+            }
             progress(count as u64);
         }
         Ok(())

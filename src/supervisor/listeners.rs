@@ -96,7 +96,12 @@ impl Listeners {
     pub fn places(&self) -> Vec<String> {
         let place = |listener: &Listener| listener.local_address().map_or("?".to_owned(), |place| place.to_string());
         let bound = self.bound.iter().map(|bound| place(&bound.listener));
-        bound.chain(self.passed.iter().map(|listener| place(listener) + " (the service manager's socket)")).collect()
+        bound.chain(self.passed.iter().map(place)).collect()
+    }
+
+    /// Whether the service manager has passed them.
+    pub fn are_passed(&self) -> bool {
+        !self.passed.is_empty()
     }
 
     /// Their descriptors.

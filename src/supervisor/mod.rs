@@ -3,6 +3,7 @@
 //! Promise: single-threaded for ever, so that it may fork at any time; it holds the read end of every data pipe, so that
 //! a dead writer destroys nothing; it replaces whoever dies, and leaves last but for nobody.
 
+mod control;
 mod crew;
 mod detach;
 mod inheritance;
@@ -13,6 +14,7 @@ mod pidfile;
 mod reclaim;
 mod reload;
 mod restart;
+mod rotate;
 mod shutdown;
 mod start;
 mod status;
@@ -21,7 +23,7 @@ mod watchdog;
 
 use crate::config::{self, Config, Workers};
 use crate::exit::{self, Fatal};
-use crate::ipc::control::{ToWorker, ToWriter};
+use crate::ipc::control::ToWorker;
 use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::Entries;
 use crate::log;
@@ -43,6 +45,7 @@ use watchdog::Watchdog;
 
 const SIGNALS: u64 = 0;
 const WRITER: u64 = 1;
+const CONTROL: u64 = 2;
 const FIRST_WORKER: u64 = 16;
 
 /// How often the status line and the deadlines are looked at.
@@ -142,8 +145,9 @@ struct Supervisor {
     /// `ready` is to be told once everything serves.
     tell_ready: bool,
     reload_wanted: bool,
-    /// No new segment has been heard of since it was asked for.
-    rotate_wanted: bool,
+    rotations: rotate::Rotations,
+    /// The live segment's number and file name, as the writer said last.
+    live: Option<(u64, String)>,
     /// When the last reload began.
     reloaded_at: Instant,
     /// A role has not yet taken all that was sent to it.
@@ -171,6 +175,7 @@ impl Supervisor {
         let signals = Signals::new(&wanted)?;
         let poller = Poller::new(64)?;
         poller.add(&signals, SIGNALS, Interest::Input)?;
+        ground.control.watch(&poller)?;
         Ok(Self {
             options,
             entries,
@@ -193,7 +198,8 @@ impl Supervisor {
             was_ready: false,
             tell_ready: true,
             reload_wanted: false,
-            rotate_wanted: false,
+            rotations: rotate::Rotations::default(),
+            live: None,
             reloaded_at: Instant::now(),
             unsent: false,
             stop: None,
@@ -213,6 +219,7 @@ impl Supervisor {
             if let Some(code) = self.advance(now) {
                 break code;
             }
+            self.answer(now);
             if let Err(error) = self.poller.wait(Some(self.sleep(now)), &mut events) {
                 crate::error!("cannot wait for events: {error}");
                 break exit::FAILED;
@@ -221,6 +228,8 @@ impl Supervisor {
                 match event.token {
                     SIGNALS => self.take_signals(),
                     WRITER => self.hear_writer(),
+                    CONTROL => self.open_door(),
+                    control::FIRST_TOKEN.. => self.hear_client(event),
                     token => self.hear_worker(token - FIRST_WORKER),
                 }
             }
@@ -294,8 +303,9 @@ impl Supervisor {
 
     fn now_ready(&mut self, now: Instant) {
         if !self.was_ready {
+            let whose = if self.ground.listeners.are_passed() { " (the service manager's socket)" } else { "" };
             for place in self.ground.listeners.places() {
-                crate::notice!("listening on {place}");
+                crate::notice!("listening on {place}{whose}");
             }
             crate::notice!("ready: {} workers, store {}", self.wanted_workers, self.config.store.directory.display());
         }
@@ -313,13 +323,7 @@ impl Supervisor {
             match signal {
                 Signal::SIGTERM | Signal::SIGINT => self.stop_asked(signal),
                 Signal::SIGHUP => self.reload_wanted = true,
-                Signal::SIGUSR1 => {
-                    self.rotate_wanted = true;
-                    // One that waits for room is as good as many.
-                    if let Some(writer) = self.writer.as_mut().filter(|writer| writer.channel.unsent() == 0) {
-                        writer.channel.send(ToWriter::Rotate);
-                    }
-                }
+                Signal::SIGUSR1 => drop(self.rotations.ask()),
                 _ => self.reap(),
             }
         }

@@ -26,6 +26,7 @@ impl Supervisor {
                     self.retire_writer();
                 }
                 self.complaint = Complaint::default();
+                self.reload_tried(None);
                 if let Some(writer) = &mut self.writer {
                     writer.channel.send(ToWriter::Remind);
                 }
@@ -33,6 +34,7 @@ impl Supervisor {
             }
             Err(reason) => {
                 crate::error!("not reloaded, the old configuration stays: {reason}");
+                self.reload_tried(Some(&reason));
                 let line = super::status::line(self.figures(0));
                 self.notify.ready(&line);
             }
@@ -55,9 +57,11 @@ impl Supervisor {
             return Err(refusals.join("; "));
         }
         loaded.warnings.iter().for_each(|warning| crate::warn!("{warning}"));
+        let control = self.prepare_control(&loaded.config.control)?;
         let server = &loaded.config.server;
         self.ground.listeners.follow(&server.listen, server.keepalive).map_err(|Fatal { message, .. }| message)?;
         self.ground.listeners.keep(&mut self.notify);
+        self.move_control(control, loaded.warnings);
         let old = std::mem::replace(&mut self.config, loaded.config);
         self.wanted_workers = super::worker_count(&self.config);
         log::set_level(self.config.log.level);

@@ -1,5 +1,6 @@
 //! From a configuration to everything a role needs: the store locked, the listeners bound, the user switched, in that
 //! order, before anything is forked.
+use super::control::{self, Control};
 use super::inheritance::Run;
 use super::listeners::Listeners;
 use super::notify::Notify;
@@ -14,6 +15,7 @@ use crate::sys::{AsFd, OwnedFd, RawFd, file, process};
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 const UMASK: u32 = 0o027;
 /// For the parents of the store's directory.
@@ -24,6 +26,7 @@ const PARENTS_UMASK: u32 = 0o022;
 pub struct Ground {
     pub store: OpenStore,
     pub listeners: Listeners,
+    pub control: Control,
     pub run: Run,
     pub admission_memory: OwnedFd,
     pub admission: Admission,
@@ -75,15 +78,20 @@ fn occupy(
     let mut listeners = Listeners::adopt(&mut passed)?;
     listeners.follow(&config.server.listen, config.server.keepalive)?;
     if let Some(identity) = identity.filter(|identity| !identity.is_current()) {
+        if let Some(directory) = control::directory(&config.control) {
+            // If this fails, so will the making of the socket there, which tells why.
+            let _ = make_for(&directory, identity);
+        }
         identity.assume().map_err(cannot_become)?;
     }
+    let control = Control::open(&config.control)?;
     // As the user that the roles run as: the pipes count against its limits.
     let mut run = Run::go_on_or_begin(passed, &store, config, notify).map_err(system)?;
     listeners.keep(notify);
     run.keep(notify);
     let admission_memory = Admission::memory().map_err(system)?;
     let admission = Admission::map(admission_memory.as_fd()).map_err(system)?;
-    Ok(Ground { store, listeners, run, admission_memory, admission, pid_file: None })
+    Ok(Ground { store, listeners, control, run, admission_memory, admission, pid_file: None })
 }
 
 fn cannot_become(error: io::Error) -> Fatal {
@@ -127,27 +135,28 @@ fn identity(config: &Config) -> Result<Option<Identity>, Fatal> {
     }
 }
 
-/// Makes the store's directory as root, whose parents the user may not write to, and gives it to the user. Missing
-/// parents stay root's, and everybody may pass through them, so that the user and the readers of the store can.
 fn make_directory_for(config: &Config, identity: &Identity) -> Result<(), Fatal> {
     let path = &config.store.directory;
+    make_for(path, identity).map_err(|error| {
+        crate::store::directory::failed(&format!("make the store directory {}", path.display()), &error, path)
+    })
+}
+
+/// Makes a directory as root, whose parents the user may not write to, and gives it to the user. Missing parents stay
+/// root's, and everybody may pass through them, so that the user can, and its group. One that is there stays as it is.
+fn make_for(path: &Path, identity: &Identity) -> io::Result<()> {
     if path.exists() || !user::is_root() {
         return Ok(());
     }
-    let make = || -> io::Result<()> {
-        if let Some(parent) = path.parent() {
-            // By the mask, not afterwards by name: nothing that somebody else puts there meanwhile gets a mode from us.
-            process::set_umask(PARENTS_UMASK);
-            let made = DirBuilder::new().recursive(true).mode(0o755).create(parent);
-            process::set_umask(UMASK);
-            made?;
-        }
-        DirBuilder::new().mode(0o750).create(path)?;
-        user::give_to(file::open_directory(path)?, identity)
-    };
-    make().map_err(|error| {
-        crate::store::directory::failed(&format!("make the store directory {}", path.display()), &error, path)
-    })
+    if let Some(parent) = path.parent() {
+        // By the mask, not afterwards by name: nothing that somebody else puts there meanwhile gets a mode from us.
+        process::set_umask(PARENTS_UMASK);
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(parent);
+        process::set_umask(UMASK);
+        made?;
+    }
+    DirBuilder::new().mode(0o750).create(path)?;
+    user::give_to(file::open_directory(path)?, identity)
 }
 
 /// Puts in order what a careless caller may have left to this process; `passed` stays open.

@@ -1,7 +1,7 @@
 //! The children's lives as the supervisor sees them: what they say, how they end, and what follows from it.
 use super::{FIRST_WORKER, Supervisor, WRITER, crew, restart};
 use crate::exit::{self, Fatal};
-use crate::ipc::control::{Received, ToSupervisor, ToWriter};
+use crate::ipc::control::{Received, ToSupervisor};
 use crate::ipc::scoreboard::Count;
 use crate::sys::AsFd;
 use crate::sys::poll::Interest;
@@ -40,12 +40,14 @@ impl Supervisor {
         if self.writer.as_ref().is_some_and(|writer| writer.pid == pid) {
             self.hear_writer();
             if let Some(writer) = self.writer.take() {
+                self.ground.control.ledger.bury_writer(&writer.scoreboard);
                 self.writer_died(&writer, ending, now);
             }
         } else if let Some(index) = self.workers.iter().position(|worker| worker.pid == pid) {
             let id = self.workers[index].id;
             self.hear_worker(id);
             let worker = self.workers.swap_remove(index);
+            self.ground.control.ledger.bury_worker(&worker.scoreboard);
             self.worker_died(&worker, ending, now);
         }
     }
@@ -119,18 +121,18 @@ impl Supervisor {
                 if let Some(writer) = &mut self.writer {
                     writer.ready = true;
                     // Its predecessor may have died with the request.
-                    if self.rotate_wanted {
-                        writer.channel.send(ToWriter::Rotate);
-                    }
+                    self.rotations.tell_again();
                     self.writer_deaths = if self.was_ready { self.writer_deaths } else { restart::Deaths::default() };
                 }
             }
             ToSupervisor::Failed { code, message } => self.last_words = Some(Fatal::new(code, message)),
-            ToSupervisor::Segment { sequence, file } => {
-                self.rotate_wanted &= self.segments.iter().any(|(kept, _)| *kept == sequence);
+            ToSupervisor::Segment { sequence, name, file } => {
+                self.live = Some((sequence, name));
                 self.segments.retain(|(kept, _)| *kept != sequence);
                 self.segments.push((sequence, file));
             }
+            ToSupervisor::Rotated(number) => self.rotations.finish(number),
+            ToSupervisor::NotRotated(reason) => self.rotations.trouble = Some(reason),
             ToSupervisor::Settled(sequence) => self.segments.retain(|(kept, _)| *kept != sequence),
             ToSupervisor::Drained(id) => self.ground.run.drop_link(id, &mut self.notify),
             ToSupervisor::Reclaim => self.reclaim(Instant::now()),

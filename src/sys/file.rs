@@ -130,6 +130,11 @@ pub fn space(fd: &impl AsFd) -> io::Result<Space> {
     Ok(Space { total: stat.blocks(), free: stat.blocks_free(), available: stat.blocks_available() })
 }
 
+/// Whether it is a Unix socket (inode(7)).
+pub fn is_socket(stat: &FileStat) -> bool {
+    stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFSOCK
+}
+
 /// `lstat(2)`: of the path's last part itself, if that is a symlink.
 pub fn stat_path(path: &Path) -> io::Result<FileStat> {
     Ok(nix::sys::stat::lstat(path)?)

@@ -221,6 +221,14 @@ impl AsRawFd for Listener {
     }
 }
 
+/// Whether somebody listens at the Unix socket `path`: connects, and leaves. Never waits: a queue that is full is
+/// `WouldBlock` (connect(2), `EAGAIN`).
+pub fn knock(path: &std::path::Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&socket2::SockAddr::unix(path)?)
+}
+
 /// A connected, non-blocking stream socket.
 #[derive(Debug)]
 pub struct Stream(Socket);

@@ -1,6 +1,8 @@
-//! Programs for people: they read a store or a configuration file, and print.
+//! Programs for people: they read a store or a configuration file, or ask the running daemon, and print.
 pub mod cat;
 pub mod check;
+pub mod control;
+pub mod man;
 pub mod verify;
 
 #[cfg(test)]

@@ -126,6 +126,8 @@ struct Writer {
     rotation: Option<Rotation>,
     rotation_retry: Option<Instant>,
     rotate_requested: bool,
+    /// The supervisor's request that is not answered yet.
+    rotate_asked: Option<u64>,
     syncer: Syncer,
     /// There are bytes that no sync was asked for.
     dirty: bool,
@@ -223,7 +225,9 @@ impl Writer {
                     let mark = Mark { id: link.terms.id, ..Mark::default() };
                     self.attach(link, mark)?;
                 }
-                Received::Message(ToWriter::Rotate) => self.rotate_requested = true,
+                Received::Message(ToWriter::Rotate(number)) => {
+                    (self.rotate_requested, self.rotate_asked) = (true, Some(number));
+                }
                 Received::Message(ToWriter::Retire) => return Ok(Some(Leave::Retired)),
                 Received::Message(ToWriter::Remind) => self.remind(),
                 Received::Message(ToWriter::Stop) => self.stop_waiting(),

@@ -130,6 +130,10 @@ impl Writer {
         self.note_again();
         self.tell_stuck(error);
         self.rotation_retry = Some(now + ROTATION_RETRY);
+        if self.rotate_asked.is_some() && self.channel.unsent() == 0 {
+            self.channel
+                .send(ToSupervisor::NotRotated(format!("cannot begin a new segment: {error}{}", remedy(error))));
+        }
         Progress::Failed
     }
 
@@ -145,7 +149,8 @@ impl Writer {
 
     fn install(&mut self, begun: Begun) -> Arc<File> {
         let Begun { segment, filled, second, saves } = begun;
-        self.channel.send(ToSupervisor::Segment { sequence: segment.identity.sequence, file: second });
+        let (sequence, name) = (segment.identity.sequence, segment.name.build());
+        self.channel.send(ToSupervisor::Segment { sequence, name, file: second });
         self.scoreboard.add(Count::Rotations, 1);
         let old = std::mem::replace(&mut self.live, segment);
         let (good_to, end) = (self.good_to, self.offset);

@@ -47,7 +47,8 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     let mut writer = assemble(seat, shelf, opened.live, opened.offset, record).map_err(system)?;
     writer.good_to = opened.good_to;
     writer.scoreboard.add(Count::TornRecords, opened.torn);
-    writer.channel.send(ToSupervisor::Segment { sequence, file: second });
+    let name = writer.live.name.build();
+    writer.channel.send(ToSupervisor::Segment { sequence, name, file: second });
     let segments = writer.shelf.list().map_err(cannot)?;
     cut_moved(&writer.shelf.directory);
     Segment::forget_hidden(writer.shelf.directory.as_fd()).map_err(cannot)?;
@@ -108,6 +109,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         rotation: None,
         rotation_retry: None,
         rotate_requested: false,
+        rotate_asked: None,
         syncer,
         dirty: true,
         syncing: false,

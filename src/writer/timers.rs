@@ -4,6 +4,7 @@ use super::Writer;
 use super::file::MOST_CLOSING;
 use super::syncer::Job;
 use crate::config::Echo;
+use crate::ipc::control::ToSupervisor;
 use crate::store::{clock, schedule};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +33,10 @@ impl Writer {
         self.rotate_requested &= self.offset > 0;
         if self.wants_rotation() {
             self.move_on(now);
+        }
+        // A new segment took over, or the live one is empty: either way nothing older stands in it.
+        if let Some(number) = self.rotate_asked.take_if(|_| !self.rotate_requested) {
+            self.channel.send(ToSupervisor::Rotated(number));
         }
         if self.sync_at().is_some_and(|at| now >= at) {
             (self.dirty, self.syncing, self.last_sync) = (false, true, now);

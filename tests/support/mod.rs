@@ -9,6 +9,7 @@
 
 pub mod checker;
 pub mod client;
+pub mod control;
 pub mod daemon;
 pub mod disk;
 pub mod drive;

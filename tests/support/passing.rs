@@ -18,7 +18,7 @@ pub fn command(passed: &[(String, OwnedFd)], own_pid: &[String]) -> Command {
         return daemon::command(&["run"]);
     }
     let mut command = Command::new("perl");
-    command.args(["-e", SCRIPT]);
+    command.args(["-e", SCRIPT, "--"]);
     for (_, fd) in passed {
         // A child of another test may get it, too, and closes it first thing.
         fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
@@ -26,7 +26,9 @@ pub fn command(passed: &[(String, OwnedFd)], own_pid: &[String]) -> Command {
     }
     let names: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
     command.arg("--").arg(home::binary()).arg("run").env("OWN_PID", own_pid.join(" "));
-    command.env("LISTEN_FDS", passed.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+    if !passed.is_empty() {
+        command.env("LISTEN_FDS", passed.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+    }
     daemon::as_user(&mut command);
     command
 }

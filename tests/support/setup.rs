@@ -69,7 +69,12 @@ impl Setup {
     /// The configuration file's text, with the paths of `home` where the test sets none.
     pub fn text(&self, home: &Home) -> String {
         let mut all = self.clone();
-        for (section, key, path) in [("store", "directory", "store"), ("daemon", "pid-file", "run/echostored.pid")] {
+        let paths = [
+            ("store", "directory", "store"),
+            ("daemon", "pid-file", "run/echostored.pid"),
+            ("control", "socket", "run/control.sock"),
+        ];
+        for (section, key, path) in paths {
             let section =
                 all.table.entry(section).or_insert_with(|| Value::Table(Table::new())).as_table_mut().unwrap();
             section.entry(key).or_insert_with(|| Value::String(home.join(path).to_string_lossy().into_owned()));

@@ -1,0 +1,178 @@
+//! What `status` tells of the running daemon: numbers, names and paths of its own, never a client's bytes.
+//!
+//! Promise: [`SCHEMA`] is raised when a field goes away or changes its meaning; new ones may come at any time. The
+//! fields are told in `docs/status.md`, which a test compares.
+use super::scoreboard::{Count, Scoreboard};
+use serde::{Deserialize, Serialize};
+
+/// The version of the fields.
+pub const SCHEMA: u32 = 1;
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The daemon's version.
+    pub version: String,
+    /// The supervisor's process id.
+    pub pid: u32,
+    /// Seconds since its start.
+    pub uptime_seconds: u64,
+    /// The status line, as systemctl shows it.
+    pub status: String,
+    /// The current generation serves.
+    pub ready: bool,
+    /// A stop is under way.
+    pub stopping: bool,
+    /// A role is missing and waits to be replaced.
+    pub degraded: bool,
+    /// The store takes nothing for want of room.
+    pub full: bool,
+    /// The store's directory is gone and cannot be made again.
+    pub homeless: bool,
+    /// Counts reloads, from 1.
+    pub generation: u64,
+    /// The configuration file.
+    pub config: String,
+    /// Addresses that are listened on.
+    pub listeners: Vec<String>,
+    /// The store's directory.
+    pub directory: String,
+    /// The live segment's file name, once there is one.
+    pub segment: Option<String>,
+    /// `server.echo`.
+    pub echo: String,
+    /// `server.framing`.
+    pub framing: String,
+    /// Connections open now.
+    pub connections: u64,
+    /// Messages stored in the last second or so.
+    pub messages_per_second: u64,
+    /// Of all processes since the start, the dead ones included.
+    pub totals: Totals,
+    /// The workers there are, of all generations.
+    pub workers: Vec<Worker>,
+    /// The writer, unless it is just being replaced.
+    pub writer: Option<Writer>,
+}
+
+/// Sums since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// What workers count.
+    pub workers: WorkerCounts,
+    /// What writers count.
+    pub writer: WriterCounts,
+}
+
+/// One worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    /// The number in its title.
+    pub number: usize,
+    /// Its process id.
+    pub pid: u32,
+    /// The generation that it belongs to.
+    pub generation: u64,
+    /// Seconds since it was forked.
+    pub uptime_seconds: u64,
+    /// It serves.
+    pub ready: bool,
+    /// It accepts nothing more, and leaves when its connections have ended.
+    pub leaving: bool,
+    /// Connections open now.
+    pub connections: u64,
+    /// Its counters.
+    #[serde(flatten)]
+    pub counts: WorkerCounts,
+}
+
+/// The writer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds since it was forked.
+    pub uptime_seconds: u64,
+    /// It stores.
+    pub ready: bool,
+    /// Its counters.
+    #[serde(flatten)]
+    pub counts: WriterCounts,
+}
+
+/// Declares counters, each by its field and its word of the scoreboard.
+macro_rules! counts {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $count:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct $name { $($(#[$field_doc])* pub $field: u64,)* }
+
+        impl $name {
+            /// What a role has counted so far.
+            pub fn of(scoreboard: &Scoreboard) -> Self {
+                Self { $($field: scoreboard.get(Count::$count),)* }
+            }
+
+            /// Adds another role's.
+            pub fn add(&mut self, other: Self) {
+                $(self.$field = self.$field.saturating_add(other.$field);)*
+            }
+        }
+    };
+}
+
+counts! {
+    /// What a worker counts.
+    WorkerCounts {
+        /// Connections accepted.
+        accepted: Accepted,
+        /// Messages received.
+        messages: Messages,
+        /// Their bytes.
+        bytes: Bytes,
+        /// Bytes echoed.
+        echoed: Echoed,
+        /// Messages above `server.max-message-size`.
+        oversize: Oversize,
+        /// Connections closed for malformed framing.
+        malformed: Malformed,
+        /// Unfinished messages of connections that ended.
+        incomplete: Incomplete,
+        /// Connections closed because the client did not read its echoes.
+        timed_out: TimedOut,
+        /// Times that accepting paused, for want of descriptors or by `limits.max-connections`.
+        accept_pauses: AcceptPauses,
+        /// Connections closed because there was no room for their messages.
+        refused: Refused,
+    }
+}
+
+counts! {
+    /// What the writer counts.
+    WriterCounts {
+        /// Messages stored.
+        messages: Messages,
+        /// Bytes of their records.
+        bytes: Bytes,
+        /// Batches committed.
+        batches: Batches,
+        /// Syncs done.
+        syncs: Syncs,
+        /// Writes or syncs that failed.
+        faults: Faults,
+        /// Segments begun.
+        rotations: Rotations,
+        /// Unfinished frames of dead workers, dropped; none of their messages was echoed.
+        torn_frames: TornFrames,
+        /// Torn records set aside at the start.
+        torn_records: TornRecords,
+        /// Messages refused for want of room.
+        refused: Refused,
+        /// Records saved from segments that failed.
+        rescued: Rescued,
+        /// Acknowledged bytes that could not be read back from them.
+        lost_bytes: LostBytes,
+    }
+}
