@@ -1,5 +1,6 @@
 //! What a machine is made of: a bootstrapped Debian, kept between runs, and the package under test.
 use crate::support::remove_all;
+use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -45,11 +46,12 @@ pub fn package() -> Result<PathBuf, String> {
         let path = fs::canonicalize(&named).map_err(|error| format!("ECHOSTORED_DEB, {}: {error}", named.display()))?;
         return Ok(path);
     }
-    let place = target().join("debian");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Wherever cargo's target directory is.
+    let place = source.join("target/debian");
     let entries = fs::read_dir(&place).into_iter().flatten().map(|entry| entry.unwrap().path());
     let newest = entries.filter(|path| path.extension().is_some_and(|it| it == "deb")).max_by_key(|path| changed(path));
     let newest = newest.ok_or_else(|| format!("no package in {}: run packaging/build", place.display()))?;
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
     let parts = ["src", "packaging", "config", "Cargo.lock"].map(|part| newest_below(&source.join(part)));
     let last = parts.into_iter().flatten().max().expect("there are sources");
     let stale = last.0 > changed(&newest);
@@ -140,14 +142,18 @@ pub fn copy(root: &Path, to: &Path) {
     assert!(copied.success(), "cannot copy {} to {}", root.display(), to.display());
 }
 
-/// Removes what machines left whose test process was killed. Each holds a lock of its directory while it lives.
+/// Waits until no other test process has a machine here, and holds the place until dropped.
+pub fn hold() -> Flock<File> {
+    let lock = File::create(place().join("lock")).unwrap();
+    Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap()
+}
+
+/// Removes what machines left whose test process was killed. The place must be held.
 pub fn sweep() {
     for entry in fs::read_dir(place()).unwrap() {
-        let path = entry.unwrap().path();
-        let machine = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("machine-"));
-        let idle = machine && File::open(&path).is_ok_and(|directory| directory.try_lock().is_ok());
-        if idle {
-            remove_all(&path);
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().starts_with("machine-") {
+            remove_all(&entry.path());
         }
     }
 }

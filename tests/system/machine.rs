@@ -6,6 +6,7 @@ use crate::cgroups::Cgroups;
 use crate::support::daemon::{self, Ended};
 use crate::support::home::Home;
 use crate::support::{DEADLINE, processes, remove_all, skip, wait_until};
+use nix::fcntl::Flock;
 use nix::sched::{CloneFlags, setns};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -25,9 +26,9 @@ pub struct Machine {
     home: Home,
     /// The network that this thread came from.
     outside: File,
-    // Dropped in this order: the groups when no process is left, the turn last.
+    // Dropped in this order: the groups when no process is left, then the next machine may boot.
     _cgroups: Cgroups,
-    _lock: File,
+    _held: Flock<File>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -36,6 +37,7 @@ impl Machine {
     /// is not possible.
     pub fn boot() -> Option<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = base::hold();
         let root = match base::missing().map_or_else(base::root, Err) {
             Ok(root) => root,
             Err(why) => {
@@ -47,14 +49,12 @@ impl Machine {
         let name = format!("machine-{}", std::process::id());
         let copy = base::place().join(&name);
         base::copy(&root, &copy);
-        let lock = File::open(&copy).unwrap();
-        lock.lock().unwrap();
         let home = Home::new();
         let cgroups = Cgroups::new(&format!("echostored-{name}"));
         let nspawn = start(&copy, &cgroups, &home);
         let outside = File::open("/proc/thread-self/ns/net").unwrap();
         let mut machine =
-            Self { nspawn, leader: 0, root: copy, home, outside, _cgroups: cgroups, _lock: lock, _turn: turn };
+            Self { nspawn, leader: 0, root: copy, home, outside, _cgroups: cgroups, _held: held, _turn: turn };
         machine.await_boot();
         setns(File::open(format!("/proc/{}/ns/net", machine.leader)).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
         machine.must("ip link set lo up");
