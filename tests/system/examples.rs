@@ -8,10 +8,11 @@ const EXAMPLES: &str = "/usr/share/doc/echostored/examples";
 /// What they need that this systemd has not: 253, 254.
 const LATER: &[&str] = &["notify-reload.conf", "restart-slower.conf"];
 
-/// Where an example says that it belongs.
+/// The unit that an example says it belongs to.
 fn place(text: &str) -> &str {
     let said = text.lines().find_map(|line| line.strip_prefix("# To /etc/systemd/system/"));
-    said.and_then(|place| place.strip_suffix(".d/")).unwrap_or_else(|| panic!("says not where it belongs:\n{text}"))
+    let unit = said.and_then(|place| place.split_once(".d/"));
+    unit.unwrap_or_else(|| panic!("says not where it belongs:\n{text}")).0
 }
 
 /// Puts an example where it belongs.

@@ -69,13 +69,14 @@ fn restarts(service: &Service) {
     spans.sort_unstable();
     println!(
         "{}: {times} restarts, {knocks} knocks and {} connections, {} refused; {} messages echoed, {} stored, 0 violations; \
-         a restart took {:.1?} (median), {:.1?} (longest)",
+         a restart took {:.1?} (median), {:.1?} (p99), {:.1?} (longest)",
         service.unit,
         histories.len(),
         refused.len() as u64 + unconnected,
         histories.iter().map(|history| history.echoed).sum::<usize>(),
         report.records,
         spans[spans.len() / 2],
+        spans[(spans.len() * 99 / 100).saturating_sub(1)],
         spans[spans.len() - 1],
     );
     assert!(refused.is_empty(), "{} of {} not connected; the first: {}", refused.len(), knocks, refused[0]);

@@ -13,6 +13,11 @@ fn moment(service: &Service, property: &str) -> Duration {
     Duration::from_micros(shown.parse().unwrap_or_else(|_| panic!("{property} is {shown:?}")))
 }
 
+fn start_time(service: &Service) -> Duration {
+    let begun = moment(service, "InactiveExitTimestampMonotonic");
+    moment(service, "ActiveEnterTimestampMonotonic") - begun
+}
+
 #[test]
 fn ready_and_stopped_in_time() {
     let Some(service) = Service::install() else { return };
@@ -25,8 +30,7 @@ fn ready_and_stopped_in_time() {
         stops.push(begin.elapsed());
         load.finish();
         service.systemctl("start");
-        let begun = moment(&service, "InactiveExitTimestampMonotonic");
-        starts.push(moment(&service, "ActiveEnterTimestampMonotonic") - begun);
+        starts.push(start_time(&service));
     }
     starts.sort_unstable();
     stops.sort_unstable();
