@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+const PREFIX: &str = "echostored-machine-";
+
 /// One group in each hierarchy, removed with all below it when dropped.
 #[derive(Debug)]
 pub struct Cgroups {
@@ -13,8 +15,9 @@ pub struct Cgroups {
 }
 
 impl Cgroups {
-    /// Makes a group below our own, wherever that may be.
-    pub fn new(name: &str) -> Self {
+    /// Makes a group below our own, wherever that may be, for this process's machine.
+    pub fn new() -> Self {
+        let name = &format!("{PREFIX}{}", std::process::id());
         let own = fs::read_to_string("/proc/self/cgroup").unwrap();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let groups = own.lines().filter_map(|line| {
@@ -24,7 +27,8 @@ impl Cgroups {
             let mount = (controllers != "cpuset").then(|| mounted(&mounts, controllers)).flatten()?;
             Some(mount.join(path.trim_start_matches('/')).join(name))
         });
-        let groups = groups.filter(|group| fs::create_dir_all(group).is_ok()).collect();
+        let groups: Vec<PathBuf> = groups.filter(|group| fs::create_dir_all(group).is_ok()).collect();
+        groups.iter().for_each(|group| sweep(group.parent().unwrap()));
         Self { groups }
     }
 
@@ -56,6 +60,17 @@ fn mounted(mountinfo: &str, controllers: &str) -> Option<PathBuf> {
         };
         fits.then(|| PathBuf::from(place.split(' ').nth(4).expect("a mount point")))
     })
+}
+
+/// Removes the groups of machines whose test process was killed.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            remove(&entry.path());
+        }
+    }
 }
 
 /// Removes a group and those below it; whether it is gone.

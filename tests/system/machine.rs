@@ -46,11 +46,10 @@ impl Machine {
             }
         };
         base::sweep();
-        let name = format!("machine-{}", std::process::id());
-        let copy = base::place().join(&name);
+        let copy = base::place().join(format!("machine-{}", std::process::id()));
         base::copy(&root, &copy);
         let home = Home::new();
-        let cgroups = Cgroups::new(&format!("echostored-{name}"));
+        let cgroups = Cgroups::new();
         let nspawn = start(&copy, &cgroups, &home);
         let outside = File::open("/proc/thread-self/ns/net").unwrap();
         let mut machine =
