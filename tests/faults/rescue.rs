@@ -200,25 +200,34 @@ fn kill_writer_once(daemon: &Daemon) {
 /// Everybody dies at every step of the saving: the next start finishes it.
 #[test]
 fn everybody_dies_in_the_midst_of_saving() {
-    everybody_dies_while_saving(false);
+    everybody_dies_while_saving(&STEPS, setup("stored").set("rotate.max-size", "64MiB"), false);
 }
 
 /// The same where the service manager keeps the pipes and the commit record: the next daemon's writer finishes it.
 #[test]
 fn everybody_dies_in_the_midst_of_saving_with_a_descriptor_store() {
-    everybody_dies_while_saving(true);
+    everybody_dies_while_saving(&STEPS, setup("stored").set("rotate.max-size", "64MiB"), true);
 }
 
-fn everybody_dies_while_saving(kept: bool) {
-    for point in STEPS {
+/// The same where a closed segment has failed, which only the commit record and the directory know of.
+#[test]
+fn everybody_dies_while_closed_segments_are_saved_with_a_descriptor_store() {
+    let only_closed = setup("stored").set("store.sync-interval", "0").set("rotate.max-size", "16KiB");
+    // The steps of a rotation are passed all the time here.
+    let steps: Vec<&str> = STEPS.into_iter().filter(|step| step.starts_with("rescue-")).collect();
+    everybody_dies_while_saving(&steps, only_closed, true);
+}
+
+fn everybody_dies_while_saving(steps: &[&str], setup: Setup, kept: bool) {
+    for point in steps {
         println!("{point}");
         let home = Home::new();
         let happened = home.join("crashed");
         fs::write(&happened, "").unwrap();
         let Some(shim) = Shim::new(&home) else { return };
         shim.arm(false);
-        let doomed = setup("stored")
-            .set("rotate.max-size", "64MiB")
+        let doomed = setup
+            .clone()
             .environment("ECHOSTORED_CRASH", point)
             .environment("ECHOSTORED_CRASH_ONCE", happened.to_str().unwrap());
         let mut daemon = shim.equip(doomed, Some("writer:fdatasync:5:1")).start_in(home);
@@ -250,4 +259,37 @@ fn everybody_dies_while_saving(kept: bool) {
         checker::check(&daemon.store(), Format::Text, &histories, FAILED);
         harm::verify(&daemon);
     }
+}
+
+/// Everybody dies before the segment just closed is synced: the next daemon's writer syncs it, which is seen by the error that it gets.
+#[test]
+fn what_a_killed_daemon_had_not_synced_is_synced_with_a_descriptor_store() {
+    let home = Home::new();
+    let happened = home.join("crashed");
+    let Some(shim) = Shim::new(&home) else { return };
+    shim.arm(false);
+    let doomed = setup("stored")
+        .set("store.sync-interval", "0")
+        .set("rotate.max-size", "64KiB")
+        .environment("ECHOSTORED_CRASH", "rotate-before-old-sync@3")
+        .environment("ECHOSTORED_CRASH_ONCE", happened.to_str().unwrap());
+    let mut daemon = shim.equip(doomed, None).start_in(home);
+    processes::signal(daemon.supervisor(), Signal::SIGSTOP);
+    let load = Load::start(daemon.address, Shape { on_break: OnBreak::Leave, ..Shape::default() });
+    wait_until(DEADLINE, "the crash", || happened.exists());
+    daemon.kill_all();
+    let histories = load.finish();
+    daemon.reconfigure(|setup| {
+        let setup = setup.without_environment().set("rotate.max-size", "64MiB");
+        shim.equip(setup, Some("writer:fdatasync:5:1"))
+    });
+    shim.arm(true);
+    daemon.restarted_by_manager();
+    daemon.start_again();
+    wait_until(DEADLINE, "a sync", || shim.fired() == 1);
+    wait_until(DEADLINE, "the saving", || is_settled(&daemon));
+    daemon.stop();
+    assert_eq!(shim.violations(), 0);
+    checker::check(&daemon.store(), Format::Text, &histories, FAILED);
+    harm::verify(&daemon);
 }

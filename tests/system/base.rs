@@ -55,7 +55,9 @@ pub fn package() -> Result<PathBuf, String> {
     let parts = ["src", "packaging", "config", "Cargo.lock"].map(|part| newest_below(&source.join(part)));
     let last = parts.into_iter().flatten().max().expect("there are sources");
     let stale = last.0 > changed(&newest);
-    assert!(!stale, "{} is older than {}: run packaging/build", newest.display(), last.1.display());
+    if stale {
+        return Err(format!("{} is older than {}: run packaging/build", newest.display(), last.1.display()));
+    }
     Ok(newest)
 }
 
