@@ -194,3 +194,100 @@ fn what_cannot_be_gone_on_with_is_told() {
         verify(&daemon);
     }
 }
+
+/// The manager hears nothing from here on: neither that the first run ended well, nor anything of the second.
+#[test]
+fn a_run_that_ended_well_is_not_gone_on_with_later() {
+    use support::client::{Client, Messages};
+    use support::drive::serve;
+    use support::framing::Framing;
+    let client = |daemon: &Daemon| {
+        Client::connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 20, 200)).unwrap().quota(50)
+    };
+    let mut daemon = Setup::default().start();
+    daemon.restarted_by_manager();
+    let mut histories = serve(vec![client(&daemon)]);
+    wait_for_names(&daemon, &names(&daemon, &[1, 2]));
+    daemon.manager().go_deaf();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit(DEADLINE), 0);
+    let ready = |daemon: &Daemon, count: usize| {
+        wait_until(DEADLINE, "it serves", || daemon.log().matches("ready: ").count() == count);
+    };
+    daemon.spawn();
+    ready(&daemon, 2);
+    histories.extend(serve(vec![client(&daemon)]));
+    daemon.kill_all();
+    daemon.spawn();
+    ready(&daemon, 3);
+    histories.extend(serve(vec![client(&daemon)]));
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit(DEADLINE), 0);
+    assert!(!daemon.log().contains(GOING_ON), "with a run that ended well:\n{}", daemon.log());
+    verify(&daemon);
+    let expect = Expect { empty_files: true, ..Expect::default() };
+    checker::check(&daemon.store(), Format::Text, &histories, expect);
+}
+
+/// A start that fails, or is killed, behind the new epoch and before the claim.
+#[test]
+fn a_start_that_fails_right_after_the_epoch_loses_nothing() {
+    let (mut daemon, histories) = killed_with_full_pipes(Setup::default());
+    let probe = daemon.store().join(".link-probe");
+    std::fs::create_dir(&probe).unwrap();
+    assert_eq!(daemon.launch(), Err(74));
+    std::fs::remove_dir(&probe).unwrap();
+    daemon.start_again();
+    assert!(daemon.log().contains(GOING_ON), "{}", daemon.log());
+    settle(daemon, &histories);
+}
+
+/// A link of a batch under way that the manager did not keep: the daemon must serve again all the same.
+#[test]
+fn a_link_that_was_not_kept_does_not_keep_the_service_down() {
+    let setup = Setup::default().set("server.echo", "received").environment("ECHOSTORED_CRASH", "after-intent@5");
+    let mut daemon = setup.start();
+    daemon.restarted_by_manager();
+    wait_for_names(&daemon, &names(&daemon, &[1, 2]));
+    let writer = daemon.writer();
+    daemon.remember();
+    daemon.signal(Signal::SIGSTOP);
+    let load = Load::start(daemon.address, Shape { on_break: OnBreak::Leave, ..Shape::default() });
+    wait_until(DEADLINE, "the writer is dead", || processes::status(writer, "State")[0] == "Z");
+    daemon.kill_all();
+    let _ = load.finish();
+    for id in [1, 2] {
+        for what in ["data", "staging"] {
+            daemon.manager().rename_kept(&format!("v1.{what}.{id}"), &format!("v2.{what}.{id}"));
+        }
+    }
+    daemon.setup = daemon.setup.clone().without_environment();
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        match daemon.launch() {
+            Ok(()) => break,
+            Err(code) => ends.push(code),
+        }
+    }
+    assert_eq!(ends, Vec::<i32>::new(), "{}", daemon.log());
+}
+
+/// A link of which only the pipe was kept, with frames in it: they are lost, but not in silence.
+#[test]
+fn a_link_that_was_kept_in_part_is_told() {
+    let (mut daemon, _) = killed_with_full_pipes(Setup::default());
+    for id in [1, 2] {
+        daemon.manager().rename_kept(&format!("v1.staging.{id}"), &format!("v2.staging.{id}"));
+    }
+    daemon.start_again();
+    assert!(daemon.log().contains(" are lost"), "{}", daemon.log());
+}
+
+/// The manager does not restart after exit 78, and lets go of all that it keeps.
+#[test]
+fn a_faulty_configuration_after_a_kill_is_told_with_what_it_costs() {
+    let (mut daemon, _) = killed_with_full_pipes(Setup::default());
+    daemon.reconfigure(|setup| setup.set("server.echo", "nonsense"));
+    assert_eq!(daemon.launch(), Err(78));
+    assert!(daemon.log().contains(" are lost"), "{}", daemon.log());
+}
