@@ -178,13 +178,20 @@ impl Parts {
     fn assemble(&mut self, register: Register) -> io::Result<Run> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let (read, write) = (self.private.0.take().ok_or_else(missing)?, self.private.1.take().ok_or_else(missing)?);
-        let mut links = Vec::new();
+        let (mut links, mut lost) = (Vec::new(), 0);
         for terms in register.terms() {
             match (take(&mut self.data, terms.id), take(&mut self.staging, terms.id)) {
                 (Some(data), Some(staging)) => links.push(link::of_dead_worker(terms, data, staging)?),
-                // Its supervisor was killed before it was kept: no worker had it.
-                _ => register.strike(terms.id),
+                // Its supervisor was killed before it was kept, or the manager kept only part of it.
+                (data, _) => {
+                    register.strike(terms.id);
+                    lost += data.map_or(0, |data| pipe::unread(data.as_fd()).unwrap_or(0));
+                }
             }
+        }
+        lost += self.data.iter().filter(|(id, _)| !links.iter().any(|link| link.terms.id == *id)).map(|(_, data)| pipe::unread(data.as_fd()).unwrap_or(0)).sum::<usize>();
+        if lost > 0 {
+            tell_lost(lost, "part of what it left is missing");
         }
         let bytes: usize = links.iter().map(|link| pipe::unread(link.data.as_fd()).unwrap_or(0)).sum();
         crate::notice!(
@@ -200,11 +207,15 @@ impl Parts {
         let pipes = self.data.iter().map(|(_, fd)| fd).chain(&self.strange);
         let bytes: usize = pipes.map(|fd| pipe::unread(fd.as_fd()).unwrap_or(0)).sum();
         if bytes > 0 {
-            crate::error!(
-                "{bytes} bytes that the last run had not stored are lost, since {why}; none of it was echoed but in received mode"
-            );
+            tell_lost(bytes, why);
         }
     }
+}
+
+fn tell_lost(bytes: usize, why: &str) {
+    crate::error!(
+        "{bytes} bytes that the last run had not stored are lost, since {why}; none of it was echoed but in received mode"
+    );
 }
 
 fn take(parts: &mut Vec<(u64, OwnedFd)>, id: u64) -> Option<OwnedFd> {

@@ -73,7 +73,8 @@ impl Door {
         if !parent.exists() {
             DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
         }
-        let directory = file::open_directory(parent)?;
+        // `.`: with DynamicUser= systemd gives a symlink.
+        let directory = file::open_directory(&parent.join("."))?;
         is_free(&directory, name)?;
         let new = format!(".{name}.{}", std::process::id());
         file::unlink_at(directory.as_fd(), &new)?;
