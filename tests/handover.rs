@@ -174,10 +174,11 @@ fn what_cannot_be_gone_on_with_is_told() {
         ("part of what it left is missing", &|daemon| {
             daemon.manager().rename_kept("v1.register", "v2.register");
         }),
-        ("the store was used by another one since", &|daemon| {
+        ("or the store was used by another one since", &|daemon| {
             let store = daemon.store().join(".store");
             let text = std::fs::read_to_string(&store).unwrap();
-            std::fs::write(&store, text.replace("epoch = 1", "epoch = 5")).unwrap();
+            let other: Vec<&str> = text.lines().filter(|line| !line.starts_with("run = ")).collect();
+            std::fs::write(&store, other.join("\n")).unwrap();
         }),
     ];
     for (why, change) in cases {
@@ -290,4 +291,25 @@ fn a_faulty_configuration_after_a_kill_is_told_with_what_it_costs() {
     daemon.reconfigure(|setup| setup.set("server.echo", "nonsense"));
     assert_eq!(daemon.launch(), Err(78));
     assert!(daemon.log().contains(" are lost"), "{}", daemon.log());
+}
+
+/// A second signal, while the writer takes nothing: the supervisor gives up, what was echoed waits for the next start.
+#[test]
+fn a_stop_that_gives_up_loses_nothing() {
+    let mut daemon = Setup::default().set("server.echo", "received").start();
+    daemon.restarted_by_manager();
+    let load = Load::start(daemon.address, Shape { on_break: OnBreak::Leave, ..Shape::default() });
+    load.progress(100);
+    processes::signal(daemon.writer(), Signal::SIGSTOP);
+    load.progress(1000);
+    daemon.remember();
+    daemon.signal(Signal::SIGTERM);
+    wait_until(DEADLINE, "a stop", || daemon.notified("STOPPING=1"));
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit(DEADLINE), 1);
+    let histories = load.finish();
+    daemon.start_again();
+    assert!(daemon.log().contains(GOING_ON), "{}", daemon.log());
+    settle(daemon, &histories);
 }
