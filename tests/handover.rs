@@ -313,3 +313,52 @@ fn a_stop_that_gives_up_loses_nothing() {
     assert!(daemon.log().contains(GOING_ON), "{}", daemon.log());
     settle(daemon, &histories);
 }
+
+/// The first thing that an operator does: from the loopback to every interface, the port as it was.
+#[test]
+fn a_restart_widens_an_address() {
+    let mut daemon = Setup::default().start();
+    daemon.restarted_by_manager();
+    wait_for_names(&daemon, &names(&daemon, &[1, 2]));
+    let wide = std::net::SocketAddr::from(([0, 0, 0, 0], daemon.address.port()));
+    daemon.reconfigure(|setup| setup.listen(&[wide]));
+    daemon.stop();
+    assert_eq!(daemon.launch(), Ok(()), "{}", daemon.log());
+    let widened = format!("listener.0.0.0.0_{}", wide.port());
+    wait_until(DEADLINE, "the new listener alone is kept", || {
+        let kept = daemon.manager().kept();
+        kept.contains(&widened) && !kept.contains(&kept_listener(&daemon))
+    });
+    std::net::TcpStream::connect(daemon.address).unwrap();
+    daemon.stop();
+}
+
+/// Another program is in the way too: the kept listener is as it was.
+#[test]
+fn a_restart_that_cannot_widen_an_address_keeps_the_old_one() {
+    let mut daemon = Setup::default().start();
+    daemon.restarted_by_manager();
+    wait_for_names(&daemon, &names(&daemon, &[1, 2]));
+    let wide = std::net::SocketAddr::from(([0, 0, 0, 0], daemon.address.port()));
+    let _other = TcpListener::bind(("127.0.0.2", daemon.address.port())).unwrap();
+    let narrow = daemon.address;
+    daemon.reconfigure(|setup| setup.listen(&[wide]));
+    daemon.stop();
+    assert_eq!(daemon.launch(), Err(69));
+    std::net::TcpStream::connect(narrow).unwrap();
+    daemon.reconfigure(|setup| setup.listen(&[narrow]));
+    daemon.start_again();
+    daemon.stop();
+}
+
+/// By a reload it cannot be done: the old workers listen on.
+#[test]
+fn a_reload_that_widens_an_address_says_what_to_do() {
+    let mut daemon = Setup::default().start();
+    let wide = std::net::SocketAddr::from(([0, 0, 0, 0], daemon.address.port()));
+    daemon.reconfigure(|setup| setup.listen(&[wide]));
+    daemon.signal(Signal::SIGHUP);
+    wait_until(DEADLINE, "a verdict", || daemon.log().contains("reloaded ") || daemon.log().contains("not reloaded"));
+    assert!(daemon.log().contains("restart it instead"), "{}", daemon.log());
+    daemon.stop();
+}
