@@ -137,6 +137,23 @@ fn a_start_that_fails_in_between_loses_nothing() {
     settle(daemon, &histories);
 }
 
+/// Killed between the clean end and its being told to the manager: there is nothing to go on with.
+#[test]
+fn what_was_kept_past_a_clean_end_is_let_go() {
+    let mut daemon = Setup::default().start();
+    wait_for_names(&daemon, &names(&daemon, &[1, 2]));
+    let load = Load::start(daemon.address, Shape::default());
+    load.progress(100);
+    let histories = load.finish();
+    let kept = daemon.manager().copies();
+    daemon.stop();
+    daemon.activated_by(kept);
+    daemon.start_again();
+    let log = daemon.log();
+    assert!(!log.contains(GOING_ON) && !log.contains(" are lost, since ") && log.contains("resumed at byte"), "{log}");
+    settle(daemon, &histories);
+}
+
 /// Each time at a step of the taking up; what a killed supervisor has forked drains and ends by itself.
 #[test]
 fn killed_again_before_it_serves() {

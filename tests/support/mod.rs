@@ -36,7 +36,8 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 pub fn skip(why: &str) {
     use std::io::Write;
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
+    // In one write, so that no other thread's lines get into it.
+    let _ = std::io::stderr().write_all(format!("SKIPPED {name}: {why}\n").as_bytes());
 }
 
 /// Waits for an event that can only be looked for, and fails with `what` after `deadline`.
