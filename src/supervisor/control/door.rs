@@ -187,6 +187,18 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_may_be_a_symlink() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("private")).unwrap();
+        std::os::unix::fs::symlink("private", home.path().join("run")).unwrap();
+        let path = home.path().join("run/c");
+        let door = Door::open(&at(&path)).unwrap().unwrap();
+        assert!(door.is_at(&at(&path)) && path.exists());
+        drop(door);
+        assert!(!path.exists());
+    }
+
+    #[test]
     fn a_dead_daemons_socket_is_taken_over_and_a_foreign_file_is_not() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("c");
