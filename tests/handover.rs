@@ -191,10 +191,11 @@ fn what_cannot_be_gone_on_with_is_told() {
         ("part of what it left is missing", &|daemon| {
             daemon.manager().rename_kept("v1.register", "v2.register");
         }),
-        ("the store was used by another one since", &|daemon| {
+        ("or the store was used by another one since", &|daemon| {
             let store = daemon.store().join(".store");
             let text = std::fs::read_to_string(&store).unwrap();
-            std::fs::write(&store, text.replace("epoch = 1", "epoch = 5")).unwrap();
+            let other: Vec<&str> = text.lines().filter(|line| !line.starts_with("run = ")).collect();
+            std::fs::write(&store, other.join("\n")).unwrap();
         }),
     ];
     for (why, change) in cases {
@@ -210,4 +211,171 @@ fn what_cannot_be_gone_on_with_is_told() {
         daemon.stop();
         verify(&daemon);
     }
+}
+
+/// The manager hears nothing from here on: neither that the first run ended well, nor anything of the second.
+#[test]
+fn a_run_that_ended_well_is_not_gone_on_with_later() {
+    use support::client::{Client, Messages};
+    use support::drive::serve;
+    use support::framing::Framing;
+    let client = |daemon: &Daemon| {
+        Client::connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, 20, 200)).unwrap().quota(50)
+    };
+    let mut daemon = Setup::default().start();
+    daemon.restarted_by_manager();
+    let mut histories = serve(vec![client(&daemon)]);
+    wait_for_names(&daemon, &names(&daemon, &[1, 2]));
+    daemon.manager().go_deaf();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit(DEADLINE), 0);
+    let ready = |daemon: &Daemon, count: usize| {
+        wait_until(DEADLINE, "it serves", || daemon.log().matches("ready: ").count() == count);
+    };
+    daemon.spawn();
+    ready(&daemon, 2);
+    histories.extend(serve(vec![client(&daemon)]));
+    daemon.kill_all();
+    daemon.spawn();
+    ready(&daemon, 3);
+    histories.extend(serve(vec![client(&daemon)]));
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit(DEADLINE), 0);
+    assert!(!daemon.log().contains(GOING_ON), "with a run that ended well:\n{}", daemon.log());
+    verify(&daemon);
+    let expect = Expect { empty_files: true, ..Expect::default() };
+    checker::check(&daemon.store(), Format::Text, &histories, expect);
+}
+
+/// A start that fails, or is killed, behind the new epoch and before the claim.
+#[test]
+fn a_start_that_fails_right_after_the_epoch_loses_nothing() {
+    let (mut daemon, histories) = killed_with_full_pipes(Setup::default());
+    let probe = daemon.store().join(".link-probe");
+    std::fs::create_dir(&probe).unwrap();
+    assert_eq!(daemon.launch(), Err(74));
+    std::fs::remove_dir(&probe).unwrap();
+    daemon.start_again();
+    assert!(daemon.log().contains(GOING_ON), "{}", daemon.log());
+    settle(daemon, &histories);
+}
+
+/// A link of a batch under way that the manager did not keep: the daemon must serve again all the same.
+#[test]
+fn a_link_that_was_not_kept_does_not_keep_the_service_down() {
+    let setup = Setup::default().set("server.echo", "received").environment("ECHOSTORED_CRASH", "after-intent@5");
+    let mut daemon = setup.start();
+    daemon.restarted_by_manager();
+    wait_for_names(&daemon, &names(&daemon, &[1, 2]));
+    let writer = daemon.writer();
+    daemon.remember();
+    daemon.signal(Signal::SIGSTOP);
+    let load = Load::start(daemon.address, Shape { on_break: OnBreak::Leave, ..Shape::default() });
+    wait_until(DEADLINE, "the writer is dead", || processes::status(writer, "State")[0] == "Z");
+    daemon.kill_all();
+    let _ = load.finish();
+    for id in [1, 2] {
+        for what in ["data", "staging"] {
+            daemon.manager().rename_kept(&format!("v1.{what}.{id}"), &format!("v2.{what}.{id}"));
+        }
+    }
+    daemon.setup = daemon.setup.clone().without_environment();
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        match daemon.launch() {
+            Ok(()) => break,
+            Err(code) => ends.push(code),
+        }
+    }
+    assert_eq!(ends, Vec::<i32>::new(), "{}", daemon.log());
+}
+
+/// A link of which only the pipe was kept, with frames in it: they are lost, but not in silence.
+#[test]
+fn a_link_that_was_kept_in_part_is_told() {
+    let (mut daemon, _) = killed_with_full_pipes(Setup::default());
+    for id in [1, 2] {
+        daemon.manager().rename_kept(&format!("v1.staging.{id}"), &format!("v2.staging.{id}"));
+    }
+    daemon.start_again();
+    assert!(daemon.log().contains(" are lost"), "{}", daemon.log());
+}
+
+/// The manager does not restart after exit 78, and lets go of all that it keeps.
+#[test]
+fn a_faulty_configuration_after_a_kill_is_told_with_what_it_costs() {
+    let (mut daemon, _) = killed_with_full_pipes(Setup::default());
+    daemon.reconfigure(|setup| setup.set("server.echo", "nonsense"));
+    assert_eq!(daemon.launch(), Err(78));
+    assert!(daemon.log().contains(" are lost"), "{}", daemon.log());
+}
+
+/// A second signal, while the writer takes nothing: the supervisor gives up, what was echoed waits for the next start.
+#[test]
+fn a_stop_that_gives_up_loses_nothing() {
+    let mut daemon = Setup::default().set("server.echo", "received").start();
+    daemon.restarted_by_manager();
+    let load = Load::start(daemon.address, Shape { on_break: OnBreak::Leave, ..Shape::default() });
+    load.progress(100);
+    processes::signal(daemon.writer(), Signal::SIGSTOP);
+    load.progress(1000);
+    daemon.remember();
+    daemon.signal(Signal::SIGTERM);
+    wait_until(DEADLINE, "a stop", || daemon.notified("STOPPING=1"));
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit(DEADLINE), 1);
+    let histories = load.finish();
+    daemon.start_again();
+    assert!(daemon.log().contains(GOING_ON), "{}", daemon.log());
+    settle(daemon, &histories);
+}
+
+/// The first thing that an operator does: from the loopback to every interface, the port as it was.
+#[test]
+fn a_restart_widens_an_address() {
+    let mut daemon = Setup::default().start();
+    daemon.restarted_by_manager();
+    wait_for_names(&daemon, &names(&daemon, &[1, 2]));
+    let wide = std::net::SocketAddr::from(([0, 0, 0, 0], daemon.address.port()));
+    daemon.reconfigure(|setup| setup.listen(&[wide]));
+    daemon.stop();
+    assert_eq!(daemon.launch(), Ok(()), "{}", daemon.log());
+    let widened = format!("listener.0.0.0.0_{}", wide.port());
+    wait_until(DEADLINE, "the new listener alone is kept", || {
+        let kept = daemon.manager().kept();
+        kept.contains(&widened) && !kept.contains(&kept_listener(&daemon))
+    });
+    std::net::TcpStream::connect(daemon.address).unwrap();
+    daemon.stop();
+}
+
+/// Another program is in the way too: the kept listener is as it was.
+#[test]
+fn a_restart_that_cannot_widen_an_address_keeps_the_old_one() {
+    let mut daemon = Setup::default().start();
+    daemon.restarted_by_manager();
+    wait_for_names(&daemon, &names(&daemon, &[1, 2]));
+    let wide = std::net::SocketAddr::from(([0, 0, 0, 0], daemon.address.port()));
+    let _other = TcpListener::bind(("127.0.0.2", daemon.address.port())).unwrap();
+    let narrow = daemon.address;
+    daemon.reconfigure(|setup| setup.listen(&[wide]));
+    daemon.stop();
+    assert_eq!(daemon.launch(), Err(69));
+    std::net::TcpStream::connect(narrow).unwrap();
+    daemon.reconfigure(|setup| setup.listen(&[narrow]));
+    daemon.start_again();
+    daemon.stop();
+}
+
+/// By a reload it cannot be done: the old workers listen on.
+#[test]
+fn a_reload_that_widens_an_address_says_what_to_do() {
+    let mut daemon = Setup::default().start();
+    let wide = std::net::SocketAddr::from(([0, 0, 0, 0], daemon.address.port()));
+    daemon.reconfigure(|setup| setup.listen(&[wide]));
+    daemon.signal(Signal::SIGHUP);
+    wait_until(DEADLINE, "a verdict", || daemon.log().contains("reloaded ") || daemon.log().contains("not reloaded"));
+    assert!(daemon.log().contains("restart it instead"), "{}", daemon.log());
+    daemon.stop();
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 const STORE_AT: usize = 0;
-const EPOCH_AT: usize = 1;
+const RUN_AT: usize = 1;
 const LAST_ID_AT: usize = 2;
 const ROWS_AT: usize = 8;
 const ROW: usize = 4;
@@ -47,14 +47,14 @@ impl Register {
         self.0.words()[STORE_AT].store(store, Release);
     }
 
-    /// The store's start epoch when the run's last supervisor started.
-    pub fn epoch(&self) -> u32 {
-        u32::try_from(self.0.words()[EPOCH_AT].load(Acquire)).unwrap_or(0)
+    /// The run's id, as the store has it too; 0: it must not be gone on with.
+    pub fn run(&self) -> u64 {
+        self.0.words()[RUN_AT].load(Acquire)
     }
 
-    /// Notes the epoch.
-    pub fn set_epoch(&self, epoch: u32) {
-        self.0.words()[EPOCH_AT].store(u64::from(epoch), Release);
+    /// Notes the run's id.
+    pub fn set_run(&self, run: u64) {
+        self.0.words()[RUN_AT].store(run, Release);
     }
 
     /// The next link's id: never one that was given before, also if that link was never used.
@@ -108,16 +108,16 @@ mod tests {
     fn the_next_supervisor_reads_what_the_last_one_wrote() {
         let memory = Register::memory().unwrap();
         let first = Register::map(memory.as_fd()).unwrap();
-        assert_eq!((first.store(), first.epoch(), first.terms()), (0, 0, vec![]));
+        assert_eq!((first.store(), first.run(), first.terms()), (0, 0, vec![]));
         first.set_store(77);
-        first.set_epoch(3);
+        first.set_run(3);
         let terms = |id| Terms { id, secret: id * 1000, frame_limit: 4096, record_limit: 70_000 };
         let ids: Vec<u64> = (0..3).map(|_| first.next_id()).collect();
         ids.iter().for_each(|&id| first.enter(terms(id)));
         first.strike(2);
         drop(first);
         let second = Register::map(memory.as_fd()).unwrap();
-        assert_eq!((second.store(), second.epoch()), (77, 3));
+        assert_eq!((second.store(), second.run()), (77, 3));
         assert_eq!(second.terms(), [terms(1), terms(3)]);
         assert_eq!(second.next_id(), 4, "also of a link that is gone");
         second.enter(terms(4));

@@ -38,6 +38,17 @@ pub struct Era {
     pub since: u64,
 }
 
+/// A start epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Its number.
+    pub epoch: u32,
+    /// The format of what the last run left.
+    pub era: Option<Era>,
+    /// The id of the run of the daemon that it belongs to.
+    pub run: u64,
+}
+
 #[derive(Debug, Deserialize, Serialize)]
 struct Identity {
     version: u32,
@@ -46,6 +57,9 @@ struct Identity {
     format: Option<String>,
     #[serde(default)]
     since: u64,
+    /// The run of the daemon that has used it last; 63 bits, as TOML has them.
+    #[serde(default)]
+    run: u64,
 }
 
 impl Identity {
@@ -131,11 +145,12 @@ impl Directory {
     }
 
     /// Begins a new start epoch, durably, and returns it with the era that the last run left; also makes sure that the
-    /// file system has hard links.
+    /// file system has hard links. `run` says, from the id of the run that has used the store last, that of this one: one
+    /// step with the epoch, so that a start which ends in between has either used the store or not.
     ///
     /// # Errors
     /// Exit 74: the directory cannot be written, has no hard links, or was written by a newer version.
-    pub fn begin_epoch(&self) -> Result<(u32, Option<Era>), Fatal> {
+    pub fn begin_epoch(&self, run: impl FnOnce(u64) -> io::Result<u64>) -> Result<Begun, Fatal> {
         let show = self.path.display();
         let cannot = |what: &str, error: &io::Error| failed(&format!("{what} {show}/{STORE}"), error, &self.path);
         let last = identity(self.fd.as_fd()).map_err(|error| cannot("read", &error))?;
@@ -147,8 +162,9 @@ impl Directory {
         }
         let epoch = last.as_ref().map_or(0, |identity| identity.epoch).wrapping_add(1);
         let era = last.as_ref().and_then(Identity::era);
+        let run = run(last.as_ref().map_or(0, |last| last.run)).map_err(|error| cannot("write", &error))?;
         let (format, since) = last.map_or((None, 0), |last| (last.format, last.since));
-        let identity = Identity { version: VERSION, epoch, format, since };
+        let identity = Identity { version: VERSION, epoch, format, since, run };
         replace(self.fd.as_fd(), STORE, STORE_NEW, &identity).map_err(|error| cannot("write", &error))?;
         self.probe_links().map_err(|error| {
             Fatal::new(
@@ -156,7 +172,7 @@ impl Directory {
                 format!("cannot make a hard link in {show}: {error}; `current` is a hard link to the live file, so put store.directory on a file system that has them (ext4, xfs, btrfs, tmpfs)"),
             )
         })?;
-        Ok((epoch, era))
+        Ok(Begun { epoch, era, run })
     }
 
     /// Makes the directory say what it is, for the run of the daemon that has begun `epoch`: the next one counts on from
@@ -164,7 +180,7 @@ impl Directory {
     ///
     /// # Errors
     /// Exit 74: it cannot be written, or it is a store that is ahead of this one.
-    pub fn keep_epoch(&self, epoch: u32, format: Format) -> Result<(), Fatal> {
+    pub fn keep_epoch(&self, epoch: u32, run: u64, format: Format) -> Result<(), Fatal> {
         let show = self.path.display();
         let cannot = |what: &str, error: &io::Error| failed(&format!("{what} {show}/{STORE}"), error, &self.path);
         let last = identity(self.fd.as_fd()).map_err(|error| cannot("read", &error))?;
@@ -179,7 +195,7 @@ impl Directory {
             Some(last) => (last.format, last.since),
             None => (Some(format.name().to_owned()), 0),
         };
-        let identity = Identity { version: VERSION, epoch, format, since };
+        let identity = Identity { version: VERSION, epoch, format, since, run };
         replace(self.fd.as_fd(), STORE, STORE_NEW, &identity).map_err(|error| cannot("write", &error))
     }
 
@@ -187,6 +203,11 @@ impl Directory {
         file::unlink_at(self.fd.as_fd(), PROBE)?;
         file::link_at(self.fd.as_fd(), STORE, PROBE)?;
         file::unlink_at(self.fd.as_fd(), PROBE)
+    }
+
+    /// The directory's descriptor, borrowed.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// The directory's descriptor: names below it keep working when the directory is renamed.
@@ -278,7 +299,9 @@ mod tests {
         for epoch in 1..=3 {
             let directory = Directory::open_or_make(&path).unwrap();
             let era = (epoch > 2).then_some(Era { format: Format::Raw, since: 7 });
-            assert_eq!(directory.begin_epoch(), Ok((epoch, era)));
+            let run = u64::from(epoch) * 2;
+            let next = |last| Ok::<_, io::Error>(last + 2);
+            assert_eq!(directory.begin_epoch(next), Ok(Begun { epoch, era, run }));
             if epoch == 2 {
                 set_era(directory.fd.as_fd(), Era { format: Format::Raw, since: 7 }).unwrap();
             }
@@ -316,20 +339,20 @@ mod tests {
     fn a_directory_that_was_made_again_goes_on_with_the_epoch() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("store");
-        Directory::open_or_make(&path).unwrap().keep_epoch(7, Format::Text).unwrap();
+        Directory::open_or_make(&path).unwrap().keep_epoch(7, 1, Format::Text).unwrap();
         let directory = Directory::open_or_make(&path).unwrap();
-        directory.keep_epoch(7, Format::Text).unwrap();
-        directory.keep_epoch(8, Format::Text).unwrap();
+        directory.keep_epoch(7, 1, Format::Text).unwrap();
+        directory.keep_epoch(8, 2, Format::Text).unwrap();
         let era = Era { format: Format::Text, since: 0 };
-        assert_eq!(directory.begin_epoch(), Ok((9, Some(era))));
-        assert_eq!(directory.keep_epoch(8, Format::Text).unwrap_err().code, exit::STORE);
+        assert_eq!(directory.begin_epoch(Ok), Ok(Begun { epoch: 9, era: Some(era), run: 2 }));
+        assert_eq!(directory.keep_epoch(8, 2, Format::Text).unwrap_err().code, exit::STORE);
     }
 
     #[test]
     fn a_newer_layout_is_refused() {
         let place = tempfile::tempdir().unwrap();
         std::fs::write(place.path().join(STORE), "version = 2\nepoch = 9\nformat = \"text\"\n").unwrap();
-        let refused = Directory::open_or_make(place.path()).unwrap().begin_epoch().unwrap_err();
+        let refused = Directory::open_or_make(place.path()).unwrap().begin_epoch(Ok).unwrap_err();
         assert_eq!(refused.code, exit::STORE);
     }
 }

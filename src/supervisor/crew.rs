@@ -212,9 +212,11 @@ impl Supervisor {
             self.last_frame_limit = terms.frame_limit;
             crate::info!("data pipes take frames of up to {} bytes", terms.frame_limit);
         }
+        // Before anybody knows of the link: one that is kept and not watched by a writer would be kept for ever.
+        let theirs = link.try_clone()?;
         self.ground.run.keep_link(&link, &mut self.notify);
         if let Some(writer) = &mut self.writer {
-            writer.channel.send(ToWriter::Attach(link.try_clone()?));
+            writer.channel.send(ToWriter::Attach(theirs));
         }
         // From here on the link is the writer's to drain, also if the fork fails: then it is at its end at once.
         self.ground.run.links.push(link);

@@ -11,7 +11,9 @@ use crate::config::{Choice, Config};
 use crate::ipc::commit::CommitRecord;
 use crate::ipc::link::{self, Link, PrivatePipe};
 use crate::ipc::register::Register;
+use crate::store::directory::Directory;
 use crate::store::recovery::CleanEnd;
+use crate::sys::process::random_word;
 use crate::sys::{AsFd, OwnedFd, crash, file, pipe};
 use std::io;
 
@@ -43,18 +45,14 @@ impl Run {
         })
     }
 
-    /// Notes that this daemon comes right after the run that was kept. It may still fail to start (an address is taken):
-    /// then the next one comes right after this one.
-    pub fn claim(passed: &Passed, store: &OpenStore, config: &Config) -> io::Result<()> {
-        let word = store_word(store, config)?;
+    /// The id of the run to which this start belongs: that of the one that was kept, if it is the `last` that has used the
+    /// store and has not ended well, else a new one. A start that fails behind this changes nothing of it.
+    pub fn id(passed: &Passed, last: u64, directory: &Directory) -> io::Result<u64> {
         let register = passed.kept.iter().find(|(kept, _)| *kept == Kept::Register);
         let register = register.and_then(|(_, memory)| Register::map(memory.as_fd()).ok());
-        if let Some(register) = register.filter(|register| register.store() == word)
-            && register.epoch().wrapping_add(1) == store.epoch
-        {
-            register.set_epoch(store.epoch);
-        }
-        Ok(())
+        let goes_on = register.is_some_and(|register| last > 0 && register.run() == last);
+        let ended_well = CleanEnd::read(directory.as_fd()).is_ok_and(|note| note.is_some());
+        if goes_on && !ended_well { Ok(last) } else { Ok((random_word()? >> 1).max(1)) }
     }
 
     /// Goes on with the one that was kept, if that can be done, or begins one. What is not used is let go.
@@ -65,6 +63,7 @@ impl Run {
             Ok(register) => Some(parts.assemble(register)?),
             Err(why) => {
                 parts.tell_loss(why);
+                parts.spoil();
                 None
             }
         };
@@ -76,7 +75,7 @@ impl Run {
         }
         let run = run.map_or_else(Self::begin, Ok)?;
         run.register.set_store(word);
-        run.register.set_epoch(store.epoch);
+        run.register.set_run(store.run);
         crash::point("run-taken-up");
         Ok(run)
     }
@@ -169,22 +168,40 @@ impl Parts {
         let register = Register::map(register.as_fd()).map_err(|_| INCOMPLETE)?;
         match () {
             () if register.store() != word => Err("it wrote to another store, or in another format"),
-            () if register.epoch() != store.epoch => Err("the store was used by another one since"),
-            () if CleanEnd::read(store.directory.as_fd()).is_ok_and(|note| note.is_some()) => Err("it ended well"),
+            () if register.run() != store.run => Err("it ended well, or the store was used by another one since"),
             () => Ok(register),
+        }
+    }
+
+    /// The service manager may not hear that it is to let go of it: no later start may go on with it.
+    fn spoil(&self) {
+        if let Some(register) = self.register.as_ref().and_then(|memory| Register::map(memory.as_fd()).ok()) {
+            register.set_run(0);
         }
     }
 
     fn assemble(&mut self, register: Register) -> io::Result<Run> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let (read, write) = (self.private.0.take().ok_or_else(missing)?, self.private.1.take().ok_or_else(missing)?);
-        let mut links = Vec::new();
+        let (mut links, mut lost) = (Vec::new(), 0);
         for terms in register.terms() {
             match (take(&mut self.data, terms.id), take(&mut self.staging, terms.id)) {
                 (Some(data), Some(staging)) => links.push(link::of_dead_worker(terms, data, staging)?),
-                // Its supervisor was killed before it was kept: no worker had it.
-                _ => register.strike(terms.id),
+                // Its supervisor was killed before it was kept, or the manager kept only part of it.
+                (data, _) => {
+                    register.strike(terms.id);
+                    lost += data.map_or(0, |data| pipe::unread(data.as_fd()).unwrap_or(0));
+                }
             }
+        }
+        lost += self
+            .data
+            .iter()
+            .filter(|(id, _)| !links.iter().any(|link| link.terms.id == *id))
+            .map(|(_, data)| pipe::unread(data.as_fd()).unwrap_or(0))
+            .sum::<usize>();
+        if lost > 0 {
+            tell_lost(lost, "part of what it left is missing");
         }
         let bytes: usize = links.iter().map(|link| pipe::unread(link.data.as_fd()).unwrap_or(0)).sum();
         crate::notice!(
@@ -200,11 +217,24 @@ impl Parts {
         let pipes = self.data.iter().map(|(_, fd)| fd).chain(&self.strange);
         let bytes: usize = pipes.map(|fd| pipe::unread(fd.as_fd()).unwrap_or(0)).sum();
         if bytes > 0 {
-            crate::error!(
-                "{bytes} bytes that the last run had not stored are lost, since {why}; none of it was echoed but in received mode"
-            );
+            tell_lost(bytes, why);
         }
     }
+}
+
+/// A start that no service manager repeats (`RestartPreventExitStatus=`) ends here: what it was passed is let go.
+pub fn tell_let_go(passed: &Passed) {
+    let pipes = passed.kept.iter().filter(|(kept, _)| matches!(kept, Kept::Data(_)));
+    let bytes: usize = pipes.map(|(_, fd)| pipe::unread(fd.as_fd()).unwrap_or(0)).sum();
+    if bytes > 0 {
+        tell_lost(bytes, "the configuration cannot be used");
+    }
+}
+
+fn tell_lost(bytes: usize, why: &str) {
+    crate::error!(
+        "{bytes} bytes that the last run had not stored are lost, since {why}; none of it was echoed but in received mode"
+    );
 }
 
 fn take(parts: &mut Vec<(u64, OwnedFd)>, id: u64) -> Option<OwnedFd> {

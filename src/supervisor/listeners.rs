@@ -18,6 +18,8 @@ pub struct Listeners {
     passed: Vec<Listener>,
     /// Addresses that are not listened on any more; the service manager still keeps their sockets.
     dropped: Vec<SocketAddr>,
+    /// No worker has any of them yet.
+    unused: bool,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,7 @@ impl Listeners {
     /// Exit 78: what a socket unit passes cannot be listened on.
     pub fn adopt(passed: &mut Passed) -> Result<Self, Fatal> {
         let sockets = std::mem::take(&mut passed.sockets).into_iter().map(passed_listener);
-        let mut listeners = Self { passed: sockets.collect::<Result<_, _>>()?, ..Self::default() };
+        let mut listeners = Self { passed: sockets.collect::<Result<_, _>>()?, unused: true, ..Self::default() };
         let (kept, rest) = std::mem::take(&mut passed.kept).into_iter().partition(|(kept, _)| is_listener(*kept));
         passed.kept = rest;
         for (kept, fd) in kept {
@@ -57,9 +59,11 @@ impl Listeners {
         let addresses = if self.passed.is_empty() { addresses } else { &[] };
         let mut fresh = Vec::new();
         for &address in addresses.iter().filter(|&&address| !self.has(address)) {
-            let listener = Listener::bind(address, keepalive).map_err(|error| cannot(address, &error))?;
+            let listener = Listener::bind(address, keepalive)
+                .or_else(|error| self.make_way(address, addresses, keepalive, error))?;
             fresh.push(Bound { address, listener, kept: false });
         }
+        self.unused = false;
         let (stay, go): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.bound).into_iter().partition(|bound| addresses.contains(&bound.address));
         self.bound = stay;
@@ -70,6 +74,35 @@ impl Listeners {
             let _ = listener.set_keepalive(keepalive);
         }
         Ok(())
+    }
+
+    /// Binds `address`, which was refused with `error`, at the cost of kept listeners that are not wanted any more: of
+    /// `127.0.0.1:7007` for `0.0.0.0:7007`. The service manager has them open, too, so closing ours would not do.
+    fn make_way(
+        &self,
+        address: SocketAddr,
+        wanted: &[SocketAddr],
+        keepalive: Option<Duration>,
+        error: io::Error,
+    ) -> Result<Listener, Fatal> {
+        let in_the_way = |bound: &&Bound| overlap(bound.address, address) && !wanted.contains(&bound.address);
+        let in_the_way: Vec<&Bound> = self.bound.iter().filter(in_the_way).collect();
+        match in_the_way.first() {
+            _ if error.kind() != io::ErrorKind::AddrInUse => return Err(cannot(address, &error)),
+            None => return Err(cannot(address, &error)),
+            Some(Bound { address: ours, .. }) if !self.unused => {
+                let message =
+                    format!("cannot listen on {address} while this daemon listens on {ours}; restart it instead");
+                return Err(Fatal::new(exit::CANNOT_LISTEN, message));
+            }
+            Some(_) => {}
+        }
+        in_the_way.iter().for_each(|bound| drop(bound.listener.rest()));
+        Listener::bind(address, keepalive).map_err(|error| {
+            // The next start shall find them as they were.
+            in_the_way.iter().for_each(|bound| drop(bound.listener.listen_again()));
+            cannot(address, &error)
+        })
     }
 
     /// Has the service manager keep what this process has bound, for the daemon after this one: nobody who connects
@@ -108,6 +141,12 @@ impl Listeners {
     pub fn fds(&self) -> impl Iterator<Item = RawFd> {
         self.all().map(AsRawFd::as_raw_fd)
     }
+}
+
+/// Whether two addresses, not the same, cannot be listened on at once (`IPV6_V6ONLY` keeps the families apart).
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let wide = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && wide
 }
 
 fn is_listener(kept: Kept) -> bool {

@@ -75,6 +75,9 @@ pub fn run(options: Options, entries: Entries) -> u8 {
         Ok(loaded) => loaded,
         Err(error) => {
             eprintln!("echostored: {error}");
+            if let Ok(passed) = Passed::take() {
+                inheritance::tell_let_go(&passed);
+            }
             return exit::CONFIG;
         }
     };

@@ -97,6 +97,6 @@ fn reclaim(store: &OpenStore, config: &Config) -> Result<Option<Reclaimed>, Fata
     };
     let locked = !moved && directory.has_lock(&store.lock);
     let lock = if locked { None } else { Some(directory.lock()?) };
-    directory.keep_epoch(store.epoch, config.store.format)?;
+    directory.keep_epoch(store.epoch, store.run, config.store.format)?;
     Ok(lock.map(|lock| Reclaimed { directory: directory.into_fd(), lock, moved }))
 }

@@ -9,7 +9,7 @@ use super::pidfile::PidFile;
 use crate::config::{Config, Echo, OnDiskFull};
 use crate::exit::{self, Fatal};
 use crate::ipc::scoreboard::Admission;
-use crate::store::directory::{Directory, Era};
+use crate::store::directory::{Begun, Directory, Era};
 use crate::sys::user::{self, Identity};
 use crate::sys::{AsFd, OwnedFd, RawFd, file, process};
 use std::fs::{DirBuilder, File};
@@ -42,6 +42,8 @@ pub struct OpenStore {
     pub epoch: u32,
     /// The format of what the last run left.
     pub era: Option<Era>,
+    /// The id of the run of the daemon, which may have begun with a supervisor before.
+    pub run: u64,
 }
 
 /// Prepares it all. `detached`: `[daemon]` counts.
@@ -71,10 +73,9 @@ fn occupy(
     }
     // The directory is the daemon's user's: root never opens a file there.
     let store = match identity {
-        Some(identity) => identity.act_as(|| open_store(config)).map_err(cannot_become)??,
-        None => open_store(config)?,
+        Some(identity) => identity.act_as(|| open_store(config, &passed)).map_err(cannot_become)??,
+        None => open_store(config, &passed)?,
     };
-    Run::claim(&passed, &store, config).map_err(system)?;
     let mut listeners = Listeners::adopt(&mut passed)?;
     listeners.follow(&config.server.listen, config.server.keepalive)?;
     if let Some(identity) = identity.filter(|identity| !identity.is_current()) {
@@ -98,10 +99,10 @@ fn cannot_become(error: io::Error) -> Fatal {
     Fatal::new(exit::CONFIG, format!("cannot become daemon.user: {error}; start as root, or leave daemon.user empty"))
 }
 
-fn open_store(config: &Config) -> Result<OpenStore, Fatal> {
+fn open_store(config: &Config, passed: &Passed) -> Result<OpenStore, Fatal> {
     let directory = Directory::open_or_make(&config.store.directory)?;
     let lock = directory.lock()?;
-    let (epoch, era) = directory.begin_epoch()?;
+    let Begun { epoch, era, run } = directory.begin_epoch(|last| Run::id(passed, last, &directory))?;
     if epoch == 1 {
         crate::notice!("{} holds no store yet: a new one is begun", config.store.directory.display());
     }
@@ -110,7 +111,7 @@ fn open_store(config: &Config) -> Result<OpenStore, Fatal> {
             "store.on-disk-full = \"reject\" has no effect with server.echo = \"received\": what was echoed waits for room"
         );
     }
-    Ok(OpenStore { directory: directory.into_fd(), lock, epoch, era })
+    Ok(OpenStore { directory: directory.into_fd(), lock, epoch, era, run })
 }
 
 fn identity(config: &Config) -> Result<Option<Identity>, Fatal> {

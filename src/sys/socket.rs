@@ -158,6 +158,16 @@ impl Listener {
         self.0.set_out_of_band_inline(true)
     }
 
+    /// Stops listening, for everybody who has this socket; who waits in its queue is refused.
+    pub fn rest(&self) -> io::Result<()> {
+        self.0.shutdown(Shutdown::Both)
+    }
+
+    /// Listens again.
+    pub fn listen_again(&self) -> io::Result<()> {
+        self.0.listen(BACKLOG)
+    }
+
     /// Whether its clients are of this machine, by a Unix socket.
     pub fn is_unix(&self) -> bool {
         self.0.domain().is_ok_and(|domain| domain == Domain::UNIX)

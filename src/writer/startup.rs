@@ -178,6 +178,18 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether a link whose frames an intent has is gone: the service manager did not keep it.
+    fn lacks_frames_of(&self, next: &State) -> bool {
+        next.marks.iter().any(|mark| !self.uplinks.iter().any(|uplink| uplink.id() == mark.id))
+    }
+
+    /// What cannot be repeated is cut off, as after a refusal; the frames that are there are decided on anew.
+    fn give_up_batch(&mut self) {
+        error!("a batch that the last writer did not commit cannot be repeated: a link of it was not kept");
+        (self.uncommitted, self.room.overhang) = (true, true);
+        self.record.settle(&self.state_with(self.uplinks.iter().map(Uplink::mark).collect()));
+    }
+
     /// Carries out a predecessor's intent with the very same frames: they are still in the pipes.
     fn replay(&mut self, next: State) -> io::Result<()> {
         let mut parts = Vec::new();
@@ -224,6 +236,7 @@ impl Writer {
                 });
                 self.move_on(Instant::now());
             }
+            (Rebirth::Replay(next), _) if self.lacks_frames_of(&next) => self.give_up_batch(),
             (Rebirth::Replay(next), _) => self.replay(next)?,
             (Rebirth::Leave, _) => self.uncommitted = true,
             (Rebirth::Decide | Rebirth::Adopt { .. }, _) => {}

@@ -73,7 +73,8 @@ impl Door {
         if !parent.exists() {
             DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
         }
-        let directory = file::open_directory(parent)?;
+        // `.`: with DynamicUser= systemd gives a symlink.
+        let directory = file::open_directory(&parent.join("."))?;
         is_free(&directory, name)?;
         let new = format!(".{name}.{}", std::process::id());
         file::unlink_at(directory.as_fd(), &new)?;
@@ -183,6 +184,18 @@ mod tests {
         drop(door);
         assert!(!path.exists());
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 0, "nothing is left");
+    }
+
+    #[test]
+    fn a_directory_may_be_a_symlink() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("private")).unwrap();
+        std::os::unix::fs::symlink("private", home.path().join("run")).unwrap();
+        let path = home.path().join("run/c");
+        let door = Door::open(&at(&path)).unwrap().unwrap();
+        assert!(door.is_at(&at(&path)) && path.exists());
+        drop(door);
+        assert!(!path.exists());
     }
 
     #[test]
