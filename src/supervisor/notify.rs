@@ -82,11 +82,15 @@ impl Notify {
     /// Has the manager keep a descriptor over this process's end, and give it to the next one (`FDSTORE=1`). It closes
     /// none by itself, as it would once the other end of a pipe is gone (`FDPOLL=0`).
     pub fn store(&mut self, name: &str, fd: &impl AsFd) {
-        if self.wanted()
-            && let Ok(fd) = fd.as_fd().try_clone_to_owned()
-        {
-            self.untold.push_back(Untold::Store(name.to_owned(), fd));
-            self.flush();
+        if !self.wanted() {
+            return;
+        }
+        match fd.as_fd().try_clone_to_owned() {
+            Ok(fd) => {
+                self.untold.push_back(Untold::Store(name.to_owned(), fd));
+                self.flush();
+            }
+            Err(error) => crate::warn!("the service manager cannot be given {name} to keep: {error}"),
         }
     }
 
@@ -143,8 +147,11 @@ impl Notify {
     fn send(&self, message: &str, fds: &[RawFd]) -> bool {
         let Some((socket, address)) = &self.to else { return true };
         match fdpass::send_to(socket.as_fd(), message.as_bytes(), fds, address) {
-            // Too many descriptors on their way to somebody who does not read (unix(7)) are no room, too.
-            Err(error) => !(crate::sys::would_block(&error) || error.raw_os_error() == Some(nix::libc::ETOOMANYREFS)),
+            // Too many descriptors on their way to somebody who does not read (unix(7)) are no room, too; nor is no memory.
+            Err(error) => {
+                let again = [nix::libc::ETOOMANYREFS, nix::libc::ENOBUFS, nix::libc::ENOMEM];
+                !(crate::sys::would_block(&error) || error.raw_os_error().is_some_and(|error| again.contains(&error)))
+            }
             Ok(()) => true,
         }
     }

@@ -122,7 +122,8 @@ impl Supervisor {
         self.notify.stopping("stopping");
         self.stop = Some(Stop::new(now, now + self.config.server.shutdown_timeout, code));
         self.tell_workers(ToWorker::Close);
-        // Who comes now is refused at once, and can go elsewhere.
+        // Who comes now is refused at once, and can go elsewhere; or waits for the next daemon, if a service manager has the
+        // sockets, too.
         self.ground.listeners = Listeners::default();
     }
 
@@ -189,7 +190,7 @@ impl Supervisor {
             Stage::Finishing if stop.killed => stop.writer_code = Some(exit::FAILED),
             Stage::Finishing => {
                 crate::error!(
-                    "the writer cannot store what is left in time; what is not in the file yet is lost, none of it echoed but in received mode"
+                    "the writer cannot store what is left in time; what is not in the file yet is lost, unless a service manager keeps it for the next start; none of it was echoed but in received mode"
                 );
                 (stop.killed, stop.deadline) = (true, now + ABORT_GRACE);
                 match &self.writer {

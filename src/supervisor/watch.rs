@@ -127,7 +127,10 @@ impl Supervisor {
             }
             ToSupervisor::Failed { code, message } => self.last_words = Some(Fatal::new(code, message)),
             ToSupervisor::Segment { sequence, name, file } => {
-                self.live = Some((sequence, name));
+                // The descriptions of closed ones come anew after the death of all.
+                if self.live.as_ref().is_none_or(|(live, _)| *live <= sequence) {
+                    self.live = Some((sequence, name));
+                }
                 self.segments.retain(|(kept, _)| *kept != sequence);
                 self.segments.push((sequence, file));
             }

@@ -55,7 +55,7 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     writer.clear_settled(&segments);
     let kept = match plan::inheritance(&found) {
         // The supervisor that kept them was killed with everybody else.
-        Some(_) if kept.is_empty() => opening::reopened(&writer.shelf, &segments),
+        Some(_) if kept.is_empty() => writer.reopen(sequence, &segments).map_err(system)?,
         _ => kept,
     };
     writer.inherit(kept, &segments, matches!(found, Found::Pending { .. }));
@@ -140,6 +140,17 @@ fn drain_private(writer: &Writer) -> io::Result<()> {
 }
 
 impl Writer {
+    /// Descriptions of the newest segments; the supervisor keeps those of closed ones until they are synced.
+    fn reopen(&mut self, live: u64, segments: &[SegmentName]) -> io::Result<Vec<(u64, OwnedFd)>> {
+        let reopened = opening::reopened(&self.shelf, segments);
+        for (sequence, file) in reopened.iter().filter(|(sequence, _)| *sequence < live) {
+            let name = segments.iter().find(|name| name.sequence == *sequence).map(SegmentName::build);
+            let (sequence, name, file) = (*sequence, name.unwrap_or_default(), file.try_clone()?);
+            self.channel.send(ToSupervisor::Segment { sequence, name, file });
+        }
+        Ok(reopened)
+    }
+
     /// Syncs what a dead writer may have left unsynced, by descriptions that it never used.
     fn inherit(&mut self, kept: Vec<(u64, OwnedFd)>, segments: &[SegmentName], pending: bool) {
         let (live, failed) = (self.live.identity.sequence, self.record.failed());
