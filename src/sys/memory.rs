@@ -1,10 +1,12 @@
 //! Memory shared between processes: memfds and their mappings.
-use super::{AsRawFd, BorrowedFd, OwnedFd, check};
+use super::process::Child;
+use super::{AsRawFd, BorrowedFd, OwnedFd};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Makes an anonymous file of `bytes` zero bytes (memfd_create(2)); `name` shows in `/proc/PID/fd`.
 pub fn memfd(name: &str, bytes: u64) -> io::Result<OwnedFd> {
@@ -25,7 +27,8 @@ fn fd_ref(fd: &OwnedFd) -> BorrowedFd<'_> {
 
 /// A shared, writable mapping seen as 64-bit atomics, the one view that is sound while other processes write to it.
 ///
-/// It is not inherited by children (`MADV_DONTFORK`): a role sees exactly the mappings it makes itself.
+/// A forked role gives up what it inherits of them first thing ([`give_up_inherited`]): it sees exactly the mappings it makes
+/// itself. (Not by `MADV_DONTFORK`: in a user-mode Linux such a child goes on seeing the parent's pages at that place.)
 #[derive(Debug)]
 pub struct SharedWords {
     start: NonNull<AtomicU64>,
@@ -61,10 +64,8 @@ impl SharedWords {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(address.cast()).ok_or(io::ErrorKind::InvalidData)?;
-        let words = Self { start, count };
-        // SAFETY: the range is the mapping just made, owned by `words`.
-        check(unsafe { libc::madvise(address, bytes, libc::MADV_DONTFORK) } as isize)?;
-        Ok(words)
+        mappings().push((address as usize, bytes));
+        Ok(Self { start, count })
     }
 
     /// The words.
@@ -75,8 +76,26 @@ impl SharedWords {
     }
 }
 
+/// All mappings of this process: address and length.
+static MAPPINGS: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
+
+fn mappings() -> MutexGuard<'static, Vec<(usize, usize)>> {
+    MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Unmaps what the parent had mapped.
+pub(super) fn give_up_inherited(_child: &Child) {
+    for (address, bytes) in mappings().drain(..) {
+        // SAFETY: `_child` proves a fresh fork: the parent's objects for these mappings lie in the copied memory and are
+        // neither used nor dropped in this process.
+        unsafe { libc::munmap(address as *mut libc::c_void, bytes) };
+    }
+}
+
 impl Drop for SharedWords {
     fn drop(&mut self) {
+        let address = self.start.as_ptr() as usize;
+        mappings().retain(|mapping| mapping.0 != address);
         // SAFETY: unmaps exactly the range mapped by `map`; no reference outlives `self`.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.count * size_of::<AtomicU64>()) };
     }

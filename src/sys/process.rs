@@ -45,7 +45,11 @@ pub fn fork_role(keep: &[RawFd], role: impl FnOnce(Child) -> u8) -> io::Result<P
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
             let code = catch_unwind(AssertUnwindSafe(|| match settle(parent, keep) {
-                Ok(()) => role(Child(())),
+                Ok(()) => {
+                    let child = Child(());
+                    super::memory::give_up_inherited(&child);
+                    role(child)
+                }
                 Err(_) => 1,
             }));
             // SAFETY: _exit ends the process at once; nothing of the parent's (buffers, destructors) runs here.

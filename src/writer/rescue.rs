@@ -90,6 +90,7 @@ impl Writer {
     /// From now on the segment is neither written nor synced, by no writer: what follows `good_to` has to be saved.
     pub(super) fn doubt(&mut self, name: &SegmentName, good_to: u64) {
         self.record.set_failed(name.sequence);
+        self.syncer.forbid(name.sequence);
         // For a start after the end of all: it would find nothing wrong with the file.
         let entry = GoodTo { segment: name.build(), good_to, moved_to: None, lost: Vec::new() };
         if let Err(error) = self.on_disk(|writer| manifest::append(writer.shelf.directory.as_fd(), &[entry])) {

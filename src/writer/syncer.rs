@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -64,7 +64,13 @@ pub struct Syncer {
     asked: VecDeque<Instant>,
     outcomes: Receiver<Outcome>,
     wake: Arc<Wake>,
+    /// Segments of which a write or sync has failed, here or in the writer's loop.
+    failed: Arc<Mutex<Vec<u64>>>,
     thread: Option<JoinHandle<()>>,
+}
+
+fn locked(failed: &Mutex<Vec<u64>>) -> MutexGuard<'_, Vec<u64>> {
+    failed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Syncer {
@@ -74,12 +80,13 @@ impl Syncer {
         let (report, outcomes) = channel();
         let wake = Arc::new(Wake::new()?);
         let bell = Arc::clone(&wake);
+        let failed = Arc::new(Mutex::new(Vec::new()));
+        let known = Arc::clone(&failed);
         let thread = thread::Builder::new().name("sync".into()).spawn(move || {
-            let mut failed = Vec::new();
             for job in inbox {
-                let outcome = job.run(&failed);
+                let outcome = job.run(&known);
                 if outcome.result.is_err() {
-                    failed.push(outcome.sequence);
+                    locked(&known).push(outcome.sequence);
                 }
                 if report.send(outcome).is_err() {
                     break;
@@ -87,7 +94,7 @@ impl Syncer {
                 bell.ring();
             }
         })?;
-        Ok(Self { jobs: Some(jobs), asked: VecDeque::new(), outcomes, wake, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), asked: VecDeque::new(), outcomes, wake, failed, thread: Some(thread) })
     }
 
     /// Hands over a job.
@@ -97,6 +104,11 @@ impl Syncer {
         if let Some(jobs) = &self.jobs {
             let _ = jobs.send(job);
         }
+    }
+
+    /// Has no job of this segment done any more that has not begun: another sync would say that all is well.
+    pub fn forbid(&self, sequence: u64) {
+        locked(&self.failed).push(sequence);
     }
 
     /// What to watch for news.
@@ -135,8 +147,8 @@ impl Outcome {
 
 impl Job {
     /// `failed`: segments of which a sync has failed; another one would say that all is well, whatever is lost.
-    fn run(self, failed: &[u64]) -> Outcome {
-        let sync = |sequence: u64, file: &File| match failed.contains(&sequence) {
+    fn run(self, failed: &Mutex<Vec<u64>>) -> Outcome {
+        let sync = |sequence: u64, file: &File| match locked(failed).contains(&sequence) {
             true => Err(io::Error::other("its last sync failed")),
             false => file.sync_data(),
         };

@@ -216,8 +216,13 @@ fn a_disk_gone_read_only_takes_no_echo_and_what_it_has_is_there_after_the_repair
         let load = Load::start(daemon.address, shape);
         load.progress(1000);
         let trigger = disk.device().replace("/dev/", "/sys/fs/ext4/") + "/trigger_fs_error";
+        // Not in the midst of a sync: the kernel may answer that one with 0 and have stored nothing.
+        let writer = daemon.writer();
+        processes::signal(writer, Signal::SIGSTOP);
+        wait_until(DEADLINE, "the writer stands still", || processes::stopped(writer));
         let moment = Instant::now();
         fs::write(&trigger, "1").unwrap();
+        processes::signal(writer, Signal::SIGCONT);
         wait_until(DEADLINE, "the daemon tells", || told(&daemon, "Read-only file system") > 0);
         assert_silence(&load);
         let before = daemon.log().lines().count();
