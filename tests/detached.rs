@@ -273,3 +273,16 @@ fn another_user_needs_root() {
         assert!(!Detached::pid_file(&home).exists(), "no pid file after {ended:?}");
     }
 }
+
+/// Exit 78, and the file is as it was.
+#[test]
+fn what_is_no_pid_file_is_not_taken_for_one() {
+    let home = Home::new();
+    let path = home.write("precious", "line1\nprecious\n");
+    let setup = Setup::default().set("daemon.pid-file", path.to_str().unwrap()).listen(&[free_address()]);
+    let config = home.write("echostored.toml", &setup.text(&home));
+    let ended = run(&home, command(&["run", "--daemon", "--config", config.to_str().unwrap()]));
+    assert_eq!(ended.code, 78, "{}", ended.stderr);
+    assert!(ended.stderr.contains("it holds something else"), "{}", ended.stderr);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "line1\nprecious\n");
+}

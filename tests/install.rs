@@ -89,11 +89,12 @@ fn installs_twice_keeps_the_configuration_and_removes_the_rest() {
     let said = must(&install(root.path(), &BINARY));
     assert!(said.contains("kept /etc/echostored/echostored.toml"), "{said}");
     let said = must(&install(root.path(), &["--uninstall"]));
-    assert!(said.contains("/etc/echostored, the records in /var/lib/echostored"), "{said}");
+    assert!(said.contains("/etc/echostored stays"), "{said}");
     let left: Vec<String> = files(root.path()).into_iter().map(|(name, _)| name).collect();
     assert_eq!(left, ["etc/echostored/echostored.toml", "usr/local/bin/other"]);
     assert_eq!(fs::read_to_string(&config).unwrap(), "# mine\n");
-    must(&install(root.path(), &["--uninstall"]));
+    let said = must(&install(root.path(), &["--uninstall"]));
+    assert!(said.contains("nothing is removed"), "{said}");
 }
 
 #[test]

@@ -163,7 +163,10 @@ fn passed_listener(fd: OwnedFd) -> Result<Listener, Fatal> {
 fn cannot(address: SocketAddr, error: &io::Error) -> Fatal {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("another program listens there (ss -ltnp 'sport = :{}' names it)", address.port())
+            format!(
+                "another program listens there (ss -ltnp 'sport = :{}' names it), or two addresses of server.listen overlap",
+                address.port()
+            )
         }
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need CAP_NET_BIND_SERVICE, a socket unit, or start as root with [daemon] user".to_owned()

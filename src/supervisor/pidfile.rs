@@ -4,8 +4,8 @@ use crate::sys::file::{self, Access};
 use crate::sys::user::{self, Identity};
 use crate::sys::{AsFd, OwnedFd};
 use std::fs::{DirBuilder, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
 /// A pid file that is ours.
@@ -21,7 +21,7 @@ impl PidFile {
     /// the daemon can remove the file when it is no longer root.
     ///
     /// # Errors
-    /// Exit 75: another daemon holds it. Exit 78: it cannot be made there.
+    /// Exit 75: another daemon holds it. Exit 78: it cannot be made there, or what is there is no pid file.
     pub fn claim(path: &Path, owner: Option<&Identity>) -> Result<Self, Fatal> {
         let show = path.display();
         let cannot = |error: &io::Error| {
@@ -45,13 +45,19 @@ impl PidFile {
             );
             return Err(Fatal::new(exit::LOCKED, message));
         }
+        let mut found = String::new();
+        let read = (&mut file).take(32).read_to_string(&mut found);
+        if read.is_err() || (!found.trim().is_empty() && found.trim().parse::<u32>().is_err()) {
+            let message = format!("will not take {show} as daemon.pid-file: it holds something else; set another");
+            return Err(Fatal::new(exit::CONFIG, message));
+        }
         let fill = || -> io::Result<()> {
             file::set_mode(&file, 0o644)?;
             if let Some(owner) = owner.filter(|_| user::is_root()) {
                 user::give_to(&file, owner)?;
             }
             file.set_len(0)?;
-            writeln!(&file, "{}", std::process::id())
+            file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)
         };
         fill().map_err(|error| cannot(&error))?;
         Ok(Self { file, directory, name })

@@ -13,8 +13,8 @@ use crate::exit;
 use crate::ipc::command::{self, Reply, Request};
 use crate::ipc::report::Report;
 
-/// The daemon answers within 30 s that something takes too long.
-const PATIENCE: Duration = Duration::from_secs(75);
+/// The daemon answers within 30 s that something takes too long. One that does not is itself hung.
+const PATIENCE: Duration = Duration::from_secs(40);
 /// No reply is longer, in bytes.
 const MAX_REPLY: u64 = 16 << 20;
 /// The longest path that connect(2) takes.
