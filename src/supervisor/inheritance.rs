@@ -101,8 +101,7 @@ impl Run {
     /// Has it let go of a link that is drained.
     pub fn drop_link(&mut self, id: u64, notify: &mut Notify) {
         self.links.retain(|link| link.terms.id != id);
-        notify.remove(&Kept::Data(id).name());
-        notify.remove(&Kept::Staging(id).name());
+        remove_link(id, notify);
         self.register.strike(id);
     }
 
@@ -118,11 +117,13 @@ impl Run {
         for kept in [Kept::Register, Kept::Commit, Kept::PrivateRead, Kept::PrivateWrite] {
             notify.remove(&kept.name());
         }
-        for link in &self.links {
-            notify.remove(&Kept::Data(link.terms.id).name());
-            notify.remove(&Kept::Staging(link.terms.id).name());
-        }
+        self.links.iter().for_each(|link| remove_link(link.terms.id, notify));
     }
+}
+
+fn remove_link(id: u64, notify: &mut Notify) {
+    notify.remove(&Kept::Data(id).name());
+    notify.remove(&Kept::Staging(id).name());
 }
 
 /// What was kept of a run, as far as it is there.
@@ -183,26 +184,18 @@ impl Parts {
     fn assemble(&mut self, register: Register) -> io::Result<Run> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let (read, write) = (self.private.0.take().ok_or_else(missing)?, self.private.1.take().ok_or_else(missing)?);
-        let (mut links, mut lost) = (Vec::new(), 0);
+        let mut links = Vec::new();
         for terms in register.terms() {
-            match (take(&mut self.data, terms.id), take(&mut self.staging, terms.id)) {
-                (Some(data), Some(staging)) => links.push(link::of_dead_worker(terms, data, staging)?),
+            let Some(staging) = take(&mut self.staging, terms.id).filter(|_| has(&self.data, terms.id)) else {
                 // Its supervisor was killed before it was kept, or the manager kept only part of it.
-                (data, _) => {
-                    register.strike(terms.id);
-                    lost += data.map_or(0, |data| pipe::unread(data.as_fd()).unwrap_or(0));
-                }
+                register.strike(terms.id);
+                continue;
+            };
+            if let Some(data) = take(&mut self.data, terms.id) {
+                links.push(link::of_dead_worker(terms, data, staging)?);
             }
         }
-        lost += self
-            .data
-            .iter()
-            .filter(|(id, _)| !links.iter().any(|link| link.terms.id == *id))
-            .map(|(_, data)| pipe::unread(data.as_fd()).unwrap_or(0))
-            .sum::<usize>();
-        if lost > 0 {
-            tell_lost(lost, "part of what it left is missing");
-        }
+        self.tell_loss("part of what it left is missing, or of another version");
         let bytes: usize = links.iter().map(|link| pipe::unread(link.data.as_fd()).unwrap_or(0)).sum();
         crate::notice!(
             "going on where the last run was killed; its pipes hold {bytes} bytes that are not in the store yet"
@@ -212,7 +205,7 @@ impl Parts {
         Ok(Run { register, register_memory: None, commit, private: PrivatePipe { read, write, size }, links })
     }
 
-    /// Tells what is lost with a run that cannot be gone on with.
+    /// Tells what is lost with pipes that nobody takes up.
     fn tell_loss(&self, why: &str) {
         let pipes = self.data.iter().map(|(_, fd)| fd).chain(&self.strange);
         let bytes: usize = pipes.map(|fd| pipe::unread(fd.as_fd()).unwrap_or(0)).sum();
@@ -240,6 +233,10 @@ fn tell_lost(bytes: usize, why: &str) {
 fn take(parts: &mut Vec<(u64, OwnedFd)>, id: u64) -> Option<OwnedFd> {
     let index = parts.iter().position(|(kept, _)| *kept == id)?;
     Some(parts.swap_remove(index).1)
+}
+
+fn has(parts: &[(u64, OwnedFd)], id: u64) -> bool {
+    parts.iter().any(|(kept, _)| *kept == id)
 }
 
 fn is_used(kept: Option<Kept>, links: &[u64]) -> bool {
