@@ -3,6 +3,7 @@
 //! The rooms, upper imports lower only: `cli`, `roles` → `supervisor`, `worker`, `writer`, `tools` → `ipc`, `store` →
 //! `protocol`, `config`, `log`, `sys`. Roles never import each other; `tests/layering.rs` holds this.
 
+pub mod archiver;
 pub mod cli;
 pub mod config;
 pub mod exit;

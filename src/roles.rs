@@ -5,12 +5,13 @@
 //! | supervisor | `echostored: supervisor` | [`crate::supervisor::run`] | `src/supervisor/` |
 //! | worker | `echostored: worker N` | [`crate::worker::run`] | `src/worker/` |
 //! | writer | `echostored: writer` | [`crate::writer::run`] | `src/writer/` |
+//! | archiver | `echostored: archiver` | [`crate::archiver::run`] | `src/archiver/` |
 use crate::ipc::seat::Entries;
 use crate::supervisor::{self, Options};
-use crate::{worker, writer};
+use crate::{archiver, worker, writer};
 
 /// What the supervisor forks.
-const FORKED: Entries = Entries { worker: worker::run, writer: writer::run };
+const FORKED: Entries = Entries { worker: worker::run, writer: writer::run, archiver: archiver::run };
 
 /// Runs the daemon to its end; returns the exit code.
 pub fn run(options: Options) -> u8 {

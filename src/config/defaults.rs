@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::types::{
-    Daemon, Echo, Format, Framing, Level, Limits, Log, OnDiskFull, OnOversize, Rotate, Server, Store, Timezone, Workers,
+    Compress, Daemon, Echo, Format, Framing, Level, Limits, Log, Method, OnDiskFull, OnOversize, Rotate, Server, Store,
+    Timezone, Workers,
 };
 
 /// The configuration that is read if none is named.
@@ -54,6 +55,10 @@ pub const ROTATE_MAX_SIZE: Option<u64> = Some(64 << 20);
 pub const ROTATE_INTERVAL: Option<Duration> = Some(Duration::from_secs(86_400));
 /// `rotate.timezone`.
 pub const TIMEZONE: Timezone = Timezone::Utc;
+/// `rotate.on-close-timeout`.
+pub const ON_CLOSE_TIMEOUT: Duration = Duration::from_secs(300);
+/// `compress.method`.
+pub const METHOD: Method = Method::None;
 /// `daemon.pid-file`.
 pub const PID_FILE: &str = "/run/echostored/echostored.pid";
 /// `log.level`.
@@ -96,7 +101,19 @@ impl Default for Store {
 
 impl Default for Rotate {
     fn default() -> Self {
-        Self { max_size: ROTATE_MAX_SIZE, interval: ROTATE_INTERVAL, timezone: TIMEZONE }
+        Self {
+            max_size: ROTATE_MAX_SIZE,
+            interval: ROTATE_INTERVAL,
+            timezone: TIMEZONE,
+            on_close: Vec::new(),
+            on_close_timeout: ON_CLOSE_TIMEOUT,
+        }
+    }
+}
+
+impl Default for Compress {
+    fn default() -> Self {
+        Self { method: METHOD }
     }
 }
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::key::{Key, put};
-use super::print::{choice, path, quoted, size, time, time_or_off};
+use super::print::{choice, path, quoted, size, space, time, time_or_off};
 use super::read::Refused;
 use super::types::Workers;
 
 /// The tables, in the order of the documentation.
-pub const TABLES: &[&str] = &["server", "limits", "store", "rotate", "daemon", "log", "control"];
+pub const TABLES: &[&str] = &["server", "limits", "store", "rotate", "retain", "compress", "daemon", "log", "control"];
 
 const MAX_TIME: Duration = Duration::from_secs(366 * 86_400);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -19,6 +19,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
 const MAX_MESSAGE: u64 = 16 << 20;
 const MIN_ROTATE: u64 = 4 << 10;
+const MAX_AGE: Duration = Duration::from_secs(36_600 * 86_400);
 
 /// Every key, by table, in the order of the documentation.
 pub const KEYS: &[Key] = &[
@@ -196,7 +197,7 @@ pub const KEYS: &[Key] = &[
         name: "on-disk-full",
         default: r#""wait""#,
         doc: "What happens to messages for which there is no room",
-        allowed: r#"one of "wait", "reject""#,
+        allowed: r#"one of "wait", "reject", "prune""#,
         restart: None,
         set: |c, v| put(&mut c.store.on_disk_full, v.choice()),
         get: |c| choice(c.store.on_disk_full),
@@ -230,6 +231,79 @@ pub const KEYS: &[Key] = &[
         restart: None,
         set: |c, v| put(&mut c.rotate.timezone, v.choice()),
         get: |c| choice(c.rotate.timezone),
+    },
+    Key {
+        table: "rotate",
+        name: "on-close",
+        default: "[]",
+        doc: "A program that is run with the name of each closed file, again until it exits 0, and its arguments",
+        allowed: r#"an array of strings, the first an absolute path, such as ["/usr/local/bin/ship", "--fast"]; []: none"#,
+        restart: None,
+        set: |c, v| put(&mut c.rotate.on_close, v.program()),
+        get: |c| {
+            let words: Vec<String> = c.rotate.on_close.iter().map(|word| quoted(word)).collect();
+            format!("[{}]", words.join(", "))
+        },
+    },
+    Key {
+        table: "rotate",
+        name: "on-close-timeout",
+        default: r#""5m""#,
+        doc: "How long that program may take before it is ended and tried again",
+        allowed: r#"a time from 1s to 1d, such as "5m""#,
+        restart: None,
+        set: |c, v| put(&mut c.rotate.on_close_timeout, v.time_between(SECOND..=DAY)),
+        get: |c| time(c.rotate.on_close_timeout),
+    },
+    Key {
+        table: "retain",
+        name: "max-files",
+        default: "0",
+        doc: "How many closed files stay; the oldest goes first",
+        allowed: "a whole number from 1 to 1000000000; 0: off",
+        restart: None,
+        set: |c, v| put(&mut c.retain.max_files, v.count_or_off(1..=1_000_000_000)),
+        get: |c| c.retain.max_files.unwrap_or_default().to_string(),
+    },
+    Key {
+        table: "retain",
+        name: "max-age",
+        default: r#""0""#,
+        doc: "A closed file whose last record is older than this is deleted",
+        allowed: r#"a time from 1s to 36600d, such as "30d"; "0": off"#,
+        restart: None,
+        set: |c, v| put(&mut c.retain.max_age, v.time_or_off(SECOND..=MAX_AGE)),
+        get: |c| time_or_off(c.retain.max_age),
+    },
+    Key {
+        table: "retain",
+        name: "max-total-size",
+        default: r#""0""#,
+        doc: "All files of the store together, the live one included, take no more than this",
+        allowed: r#"a size of at least 4KiB, such as "10GiB"; "0": off"#,
+        restart: None,
+        set: |c, v| put(&mut c.retain.max_total_size, v.size_or_off(MIN_ROTATE..=u64::MAX)),
+        get: |c| size(c.retain.max_total_size.unwrap_or_default()),
+    },
+    Key {
+        table: "retain",
+        name: "min-free-space",
+        default: r#""0""#,
+        doc: "So much of the file system is kept free, as far as closed files can be deleted",
+        allowed: r#"a size such as "1GiB", or from "1%" to "99%" of the file system; "0": off"#,
+        restart: None,
+        set: |c, v| put(&mut c.retain.min_free_space, v.space_or_off()),
+        get: |c| space(c.retain.min_free_space),
+    },
+    Key {
+        table: "compress",
+        name: "method",
+        default: r#""none""#,
+        doc: "How closed files are compressed",
+        allowed: r#"one of "none", "gzip", "zstd""#,
+        restart: None,
+        set: |c, v| put(&mut c.compress.method, v.choice()),
+        get: |c| choice(c.compress.method),
     },
     Key {
         table: "daemon",

@@ -24,6 +24,6 @@ pub use keys::{KEYS, TABLES};
 pub use print::print;
 pub use reload::reload_refusals;
 pub use types::{
-    Choice, Config, Control, Daemon, Echo, Format, Framing, Level, Limits, Log, OnDiskFull, OnOversize, Rotate, Server,
-    Store, Timezone, Workers,
+    Choice, Compress, Config, Control, Daemon, Echo, Format, Framing, Level, Limits, Log, Method, OnDiskFull,
+    OnOversize, Retain, Rotate, Server, Space, Store, Timezone, Workers,
 };

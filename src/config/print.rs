@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::keys::{KEYS, TABLES};
-use super::types::{Choice, Config};
+use super::types::{Choice, Config, Space};
 use super::units::{format_size, format_time};
 
 /// `config` as a file of every key.
@@ -55,4 +55,13 @@ pub(super) fn time_or_off(value: Option<Duration>) -> String {
 /// Off is `"0"`.
 pub(super) fn size(bytes: u64) -> String {
     quoted(&format_size(bytes))
+}
+
+/// Off is `"0"`.
+pub(super) fn space(value: Option<Space>) -> String {
+    match value {
+        Some(Space::Percent(part)) => quoted(&format!("{part}%")),
+        Some(Space::Bytes(bytes)) => size(bytes),
+        None => size(0),
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::types::{Choice, Workers};
+use super::types::{Choice, Space, Workers};
 use super::units::{format_size, format_time, parse_size, parse_time};
 
 /// Why a value is refused; what is allowed instead stands in the table of keys.
@@ -108,6 +108,17 @@ impl Given<'_> {
         if self.size()? == 0 { Ok(None) } else { self.size_between(allowed).map(Some) }
     }
 
+    /// A size, or a part of the whole.
+    pub fn space_or_off(&self) -> Read<Option<Space>> {
+        let percent = self.text().ok().and_then(|text| text.strip_suffix('%'));
+        let Some(digits) = percent else {
+            return Ok(self.size_or_off(0..=u64::MAX)?.map(Space::Bytes));
+        };
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let part = digits.parse().ok().filter(|part| plain && (1..=99).contains(part));
+        part.map(|part| Some(Space::Percent(part))).ok_or_else(Refused::default)
+    }
+
     fn time(&self) -> Read<Duration> {
         match self.value.get_ref() {
             DeValue::String(text) => parse_time(text).map_err(Refused::why),
@@ -197,6 +208,24 @@ impl Given<'_> {
             return Err(Refused::why("names a directory"));
         }
         Ok(path)
+    }
+
+    /// A program by its path, and its arguments; none of them can hold a NUL.
+    pub fn program(&self) -> Read<Vec<String>> {
+        let Some(array) = self.value.get_ref().as_array() else {
+            return self.wrong_type();
+        };
+        let mut words = Vec::with_capacity(array.len());
+        for element in array {
+            let one = Given { value: element, cwd: self.cwd };
+            let word = one.text().and_then(|word| match word {
+                _ if word.contains('\0') => Err(Refused::why("holds a NUL byte")),
+                _ if words.is_empty() && !word.starts_with('/') => Err(Refused::why("not an absolute path")),
+                _ => Ok(word.to_owned()),
+            });
+            words.push(word.map_err(|refused| Refused { span: Some(element.span()), ..refused })?);
+        }
+        Ok(words)
     }
 
     pub fn file_or_none(&self) -> Read<Option<PathBuf>> {

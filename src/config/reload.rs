@@ -16,7 +16,7 @@ pub fn reload_refusals(old: &Config, new: &Config) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Echo, Format, Framing, Level, OnDiskFull, OnOversize, Timezone, Workers};
+    use crate::config::{Echo, Format, Framing, Level, Method, OnDiskFull, OnOversize, Space, Timezone, Workers};
     use std::path::PathBuf;
 
     #[test]
@@ -36,6 +36,10 @@ mod tests {
         new.rotate.max_size = None;
         new.rotate.interval = None;
         new.rotate.timezone = Timezone::Local;
+        new.rotate.on_close = vec!["/bin/true".to_owned()];
+        new.retain.max_files = Some(1);
+        new.retain.min_free_space = Some(Space::Percent(5));
+        new.compress.method = Method::Zstd;
         new.log.level = Level::Debug;
         new.control.socket = Some(PathBuf::from("/run/c"));
         assert_eq!(reload_refusals(&old, &new), Vec::<String>::new());

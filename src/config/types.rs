@@ -15,6 +15,10 @@ pub struct Config {
     pub store: Store,
     /// `[rotate]`: when a new file begins.
     pub rotate: Rotate,
+    /// `[retain]`: how long closed files stay.
+    pub retain: Retain,
+    /// `[compress]`: what becomes of closed files.
+    pub compress: Compress,
     /// `[daemon]`: used by `run --daemon` only.
     pub daemon: Daemon,
     /// `[log]`: the daemon's own log.
@@ -128,6 +132,8 @@ pub enum OnDiskFull {
     Wait,
     /// They are refused: the connections that sent them are closed without an echo.
     Reject,
+    /// The oldest closed file is deleted, and the next, until there is room; without one they wait.
+    Prune,
 }
 
 /// `store.format`: the form of a record.
@@ -150,6 +156,50 @@ pub struct Rotate {
     pub interval: Option<Duration>,
     /// The clock that `interval` is aligned to. Default: [`Timezone::Utc`].
     pub timezone: Timezone,
+    /// The program that is run with each closed file, and its arguments. Empty: none (default).
+    pub on_close: Vec<String>,
+    /// How long it may take before it is ended and tried again; 1 s to 1 d. Default: 5 min.
+    pub on_close_timeout: Duration,
+}
+
+/// `[retain]`: how long closed files stay. All rules hold at once; the oldest goes first. Default: for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retain {
+    /// At most so many closed files. `None`: off.
+    pub max_files: Option<u32>,
+    /// None whose last record is older; 1 s to 36600 d. `None`: off.
+    pub max_age: Option<Duration>,
+    /// All files of the store together, the live one included, take at most so many bytes, at least 4 KiB. `None`: off.
+    pub max_total_size: Option<u64>,
+    /// So much of the file system stays free. `None`: off.
+    pub min_free_space: Option<Space>,
+}
+
+/// Part of a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// Bytes, at least 1.
+    Bytes(u64),
+    /// Of its size; 1 to 99.
+    Percent(u8),
+}
+
+/// `[compress]`: what becomes of closed files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compress {
+    /// Default: [`Method::None`].
+    pub method: Method,
+}
+
+/// `compress.method`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// They stay as they are.
+    None,
+    /// `.gz`, RFC 1952.
+    Gzip,
+    /// `.zst`, RFC 8878.
+    Zstd,
 }
 
 /// `rotate.timezone`: whose midnight counts. Names and records hold UTC in either case.
@@ -245,7 +295,12 @@ impl Choice for Format {
 }
 
 impl Choice for OnDiskFull {
-    const NAMES: &'static [(&'static str, Self)] = &[("wait", Self::Wait), ("reject", Self::Reject)];
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("wait", Self::Wait), ("reject", Self::Reject), ("prune", Self::Prune)];
+}
+
+impl Choice for Method {
+    const NAMES: &'static [(&'static str, Self)] = &[("none", Self::None), ("gzip", Self::Gzip), ("zstd", Self::Zstd)];
 }
 
 impl Choice for Timezone {

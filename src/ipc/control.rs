@@ -20,6 +20,8 @@ pub enum ToWriter {
     Rotate(u64),
     /// Finish the batch at hand and leave; a successor goes on.
     Retire,
+    /// Something was deleted: what there was no room for is tried again at once.
+    Room,
     /// Say again what is wrong with the store's place.
     Remind,
     /// A stop has begun: what there is no room for is refused, so that nobody waits for it.
@@ -37,6 +39,19 @@ pub enum ToWorker {
     Close,
     /// Leave at once.
     Abort,
+}
+
+/// Supervisor → archiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToArchiver {
+    /// Segments with lower numbers are closed and settled: nobody writes to them any more. None of the others may be
+    /// touched.
+    Settled(u64),
+    /// The store is full, and messages wait for room: with `on-disk-full = "prune"` the oldest closed segment goes. Told
+    /// again as long as it is.
+    Full,
+    /// Leave; a successor with another configuration, or nobody, goes on.
+    Leave,
 }
 
 /// A role → supervisor.
@@ -72,6 +87,10 @@ pub enum ToSupervisor {
     Broken(u64),
     /// Writer only: the store's directory, its lock or its mark was deleted; told every second until it is there again.
     Reclaim,
+    /// Writer only: messages wait for room; told with each try that fails.
+    Full,
+    /// Archiver only: a closed segment was deleted to make room.
+    Pruned,
 }
 
 /// A message that crosses a control channel.
@@ -98,6 +117,7 @@ impl Message for ToWriter {
             Self::Finish => (vec![3], vec![]),
             Self::Remind => (vec![4], vec![]),
             Self::Stop => (vec![5], vec![]),
+            Self::Room => (vec![6], vec![]),
         }
     }
 
@@ -126,6 +146,7 @@ impl Message for ToWriter {
             (3, []) => Some(Self::Finish),
             (4, []) => Some(Self::Remind),
             (5, []) => Some(Self::Stop),
+            (6, []) => Some(Self::Room),
             _ => None,
         }
     }
@@ -146,6 +167,26 @@ impl Message for ToWorker {
     }
 }
 
+impl Message for ToArchiver {
+    fn encode(&self) -> (Vec<u8>, Vec<RawFd>) {
+        let bytes = match self {
+            Self::Settled(below) => [&[0][..], &below.to_le_bytes()].concat(),
+            Self::Full => vec![1],
+            Self::Leave => vec![2],
+        };
+        (bytes, vec![])
+    }
+
+    fn decode(bytes: &[u8], _: Vec<OwnedFd>) -> Option<Self> {
+        match bytes.split_first()? {
+            (0, below) => Some(Self::Settled(u64::from_le_bytes(below.try_into().ok()?))),
+            (1, []) => Some(Self::Full),
+            (2, []) => Some(Self::Leave),
+            _ => None,
+        }
+    }
+}
+
 impl Message for ToSupervisor {
     fn encode(&self) -> (Vec<u8>, Vec<RawFd>) {
         let tagged = |tag: u8, word: u64| [&[tag][..], &word.to_le_bytes()].concat();
@@ -161,6 +202,8 @@ impl Message for ToSupervisor {
             Self::Reclaim => (vec![6], vec![]),
             Self::Rotated(number) => (tagged(7, *number), vec![]),
             Self::NotRotated(reason) => ([&[8], cut(reason).as_bytes()].concat(), vec![]),
+            Self::Full => (vec![9], vec![]),
+            Self::Pruned => (vec![10], vec![]),
         }
     }
 
@@ -179,6 +222,8 @@ impl Message for ToSupervisor {
             (6, []) => Some(Self::Reclaim),
             (7, rest) => Some(Self::Rotated(word(rest)?)),
             (8, reason) => Some(Self::NotRotated(text(reason))),
+            (9, []) => Some(Self::Full),
+            (10, []) => Some(Self::Pruned),
             _ => None,
         }
     }

@@ -61,6 +61,28 @@ pub enum Count {
     DiskUsed,
     /// Bytes examined or copied at a start after an unclean end.
     Recovered,
+    /// Closed segments there are now.
+    Closed,
+    /// Bytes of their files.
+    ClosedBytes,
+    /// Closed segments that are not sealed yet.
+    Unsealed,
+    /// Closed segments that are to be compressed.
+    Uncompressed,
+    /// Closed segments for which the hook is still to be run.
+    Unhooked,
+    /// Segments sealed.
+    Sealed,
+    /// Segments compressed.
+    Compressed,
+    /// Segments deleted by retention, or to make room.
+    Pruned,
+    /// Runs of the hook that ended well.
+    Hooked,
+    /// Runs of the hook that did not.
+    HookFailures,
+    /// Deeds of the archiver that failed; they are tried again.
+    ArchiveFaults,
     /// Number of words.
     End,
 }

@@ -1,5 +1,5 @@
 //! What a role starts with: its seat, taken by the new process out of what the supervisor prepared.
-use super::control::{Channel, ToSupervisor, ToWorker, ToWriter};
+use super::control::{Channel, ToArchiver, ToSupervisor, ToWorker, ToWriter};
 use super::link::{Link, PrivatePipe, Terms, WorkerEnds};
 use super::scoreboard::{Admission, Scoreboard};
 use crate::config::Config;
@@ -17,6 +17,8 @@ pub struct Entries {
     pub worker: fn(WorkerSeat) -> u8,
     /// The writer's.
     pub writer: fn(WriterSeat) -> u8,
+    /// The archiver's.
+    pub archiver: fn(ArchiverSeat) -> u8,
 }
 
 /// A worker's seat.
@@ -67,6 +69,25 @@ pub struct WriterSeat {
     pub scoreboard: Scoreboard,
     /// Its channel to the supervisor.
     pub channel: Channel<ToSupervisor, ToWriter>,
+    /// It turns its loop at least this often, for its heartbeat.
+    pub tick: Duration,
+}
+
+/// The archiver's seat.
+#[derive(Debug)]
+pub struct ArchiverSeat {
+    /// The configuration.
+    pub config: Config,
+    /// The store's directory.
+    pub directory: OwnedFd,
+    /// The store's lock: held as long as an archiver may change the store.
+    pub lock: File,
+    /// The store's format by what its mark says, if it does.
+    pub era: Option<Era>,
+    /// Its counters.
+    pub scoreboard: Scoreboard,
+    /// Its channel to the supervisor.
+    pub channel: Channel<ToSupervisor, ToArchiver>,
     /// It turns its loop at least this often, for its heartbeat.
     pub tick: Duration,
 }

@@ -5,7 +5,7 @@
 use crate::config::{Choice, Format};
 use crate::exit::{self, Fatal};
 use crate::sys::file::{self, Access};
-use crate::sys::{AsFd, BorrowedFd, OwnedFd, user};
+use crate::sys::{AsFd, BorrowedFd, OwnedFd, process, user};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
@@ -60,6 +60,9 @@ struct Identity {
     /// The run of the daemon that has used it last; 63 bits, as TOML has them.
     #[serde(default)]
     run: u64,
+    /// Tells this store from any other; 63 random bits.
+    #[serde(default)]
+    id: u64,
 }
 
 impl Identity {
@@ -163,8 +166,9 @@ impl Directory {
         let epoch = last.as_ref().map_or(0, |identity| identity.epoch).wrapping_add(1);
         let era = last.as_ref().and_then(Identity::era);
         let run = run(last.as_ref().map_or(0, |last| last.run)).map_err(|error| cannot("write", &error))?;
-        let (format, since) = last.map_or((None, 0), |last| (last.format, last.since));
-        let identity = Identity { version: VERSION, epoch, format, since, run };
+        let (format, since, id) = last.map_or((None, 0, 0), |last| (last.format, last.since, last.id));
+        let id = own_id(id).map_err(|error| cannot("write", &error))?;
+        let identity = Identity { version: VERSION, epoch, format, since, run, id };
         replace(self.fd.as_fd(), STORE, STORE_NEW, &identity).map_err(|error| cannot("write", &error))?;
         self.probe_links().map_err(|error| {
             Fatal::new(
@@ -184,7 +188,7 @@ impl Directory {
         let show = self.path.display();
         let cannot = |what: &str, error: &io::Error| failed(&format!("{what} {show}/{STORE}"), error, &self.path);
         let last = identity(self.fd.as_fd()).map_err(|error| cannot("read", &error))?;
-        let (format, since) = match last {
+        let (format, since, id) = match last {
             Some(Identity { version, epoch: other, .. }) if version > VERSION || other > epoch => {
                 let message = format!(
                     "will not go on in {show}: what is there now belongs to another store (epoch {other}, this one is at {epoch}); restart the daemon to use it, or move it away"
@@ -192,10 +196,11 @@ impl Directory {
                 return Err(Fatal::new(exit::STORE, message));
             }
             Some(Identity { epoch: same, .. }) if same == epoch => return Ok(()),
-            Some(last) => (last.format, last.since),
-            None => (Some(format.name().to_owned()), 0),
+            Some(last) => (last.format, last.since, last.id),
+            None => (Some(format.name().to_owned()), 0, 0),
         };
-        let identity = Identity { version: VERSION, epoch, format, since, run };
+        let id = own_id(id).map_err(|error| cannot("write", &error))?;
+        let identity = Identity { version: VERSION, epoch, format, since, run, id };
         replace(self.fd.as_fd(), STORE, STORE_NEW, &identity).map_err(|error| cannot("write", &error))
     }
 
@@ -218,6 +223,16 @@ impl Directory {
 
 fn identity(directory: BorrowedFd<'_>) -> io::Result<Option<Identity>> {
     read_small(directory, STORE)?.map(|text| parse(&text)).transpose()
+}
+
+/// A store's id: the one it has, or a new one.
+fn own_id(known: u64) -> io::Result<u64> {
+    if known > 0 { Ok(known) } else { Ok((process::random_word()? >> 1).max(1)) }
+}
+
+/// What tells the store in this directory from any other; `None` if it does not tell (a copy without `.store`).
+pub fn id(directory: BorrowedFd<'_>) -> Option<u64> {
+    identity(directory).ok().flatten().map(|identity| identity.id).filter(|id| *id > 0)
 }
 
 /// Whether a name in the directory leads to this very file. What cannot be looked at counts as unchanged.

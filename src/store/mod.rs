@@ -3,9 +3,11 @@
 //! Promise: decisions (names, rotation windows, verdicts, formats) are pure; deeds are thin and may be repeated.
 
 pub mod clock;
+pub mod content;
 pub mod directory;
 pub mod disk;
 pub mod escape;
+pub mod failed;
 pub mod manifest;
 pub mod names;
 pub mod parse;

@@ -57,6 +57,46 @@ impl SegmentName {
     }
 }
 
+/// How a segment's bytes stand in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Form {
+    /// As they are: `….log`. If a segment is there in several forms, this one counts until it is unlinked.
+    Plain,
+    /// `….log.gz`, RFC 1952.
+    Gzip,
+    /// `….log.zst`, RFC 8878.
+    Zstd,
+}
+
+impl Form {
+    /// In the order in which they count.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Zstd, Self::Gzip];
+
+    /// What is behind the segment's name.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Gzip => ".gz",
+            Self::Zstd => ".zst",
+        }
+    }
+
+    /// The name of the file that has the segment `name` in this form.
+    #[must_use]
+    pub fn of(self, name: &str) -> String {
+        format!("{name}{}", self.suffix())
+    }
+
+    /// Takes the name of a file of records apart.
+    #[must_use]
+    pub fn parse(file: &str) -> Option<(SegmentName, Self)> {
+        let form = [Self::Gzip, Self::Zstd].into_iter().find(|form| file.ends_with(form.suffix()));
+        let form = form.unwrap_or(Self::Plain);
+        Some((SegmentName::parse(file.strip_suffix(form.suffix())?)?, form))
+    }
+}
+
 /// By sequence first: the order of the records in them.
 impl Ord for SegmentName {
     fn cmp(&self, other: &Self) -> Ordering {
@@ -150,6 +190,19 @@ mod tests {
         }
         for bad in ["", ".", ".hidden", "current", "a/b", "a b", "ä", "a\n", &"x".repeat(65)] {
             assert!(valid_prefix(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn forms() {
+        let plain = "messages-0000000042-20261122T084200Z.log";
+        for form in Form::ALL {
+            assert_eq!(Form::parse(&form.of(plain)), Some((SegmentName::parse(plain).unwrap(), form)));
+        }
+        for bad in
+            ["messages-0000000042-20261122T084200Z.log.gz.zst", "messages-0000000042-20261122T084200Z.gz", ".zst"]
+        {
+            assert_eq!(Form::parse(bad), None, "{bad}");
         }
     }
 

@@ -4,14 +4,15 @@
 //! waits on what is not a regular file. Memory is bounded by the longest record, time is linear in the bytes.
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read, Take};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::content::Content;
 use super::directory::era;
-use super::manifest::{GoodTo, Manifest, exists};
-use super::names::{CURRENT, SegmentName};
+use super::failed::{Failures, GoodTo, exists};
+use super::names::{CURRENT, Form, SegmentName};
 use super::parse;
 use crate::config::Format;
 use crate::sys::file::{Access, is_locked, open_at, stat_at};
@@ -66,9 +67,11 @@ pub type Identity = (u64, u64);
 pub struct Segment {
     /// Its name, taken apart.
     pub name: SegmentName,
-    /// Its name, as it stands in the directory.
+    /// The name of its file, as it stands in the directory.
     pub file: String,
-    /// Its length in bytes when it was listed; without what was moved to another segment after a failed sync.
+    /// How its bytes stand in that.
+    pub form: Form,
+    /// The length of its file in bytes when it was listed; without what was moved to another segment after a failed sync.
     pub length: u64,
     /// It ends here for good: what follows was moved away.
     pub cut: Option<u64>,
@@ -127,14 +130,14 @@ impl Listing {
     fn once(path: &Path) -> io::Result<Self> {
         let directory = File::open(path)?;
         let era = era(directory.as_fd());
-        let manifest = Manifest::read(directory.as_fd())?;
+        let failures = Failures::read(directory.as_fd())?;
         let mut listing =
             Self { directory, segments: Vec::new(), foreign: Vec::new(), current: None, failed: Vec::new() };
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             let file = entry.file_name();
-            let name = file.to_str().and_then(SegmentName::parse);
-            let is_log = file.as_encoded_bytes().ends_with(b".log");
+            let name = file.to_str().and_then(Form::parse);
+            let is_log = Form::ALL.iter().any(|form| file.as_encoded_bytes().ends_with(form.of(".log").as_bytes()));
             if !is_log && file != CURRENT {
                 continue;
             }
@@ -147,18 +150,21 @@ impl Listing {
             match name {
                 _ if file == CURRENT && metadata.is_file() => listing.current = Some(Current::File(identity)),
                 _ if file == CURRENT => listing.current = Some(Current::Other),
-                Some(name) if metadata.is_file() => {
+                Some((name, form)) if metadata.is_file() => {
                     let file = file.to_string_lossy().into_owned();
                     let format = era.filter(|era| name.sequence >= era.since).map(|era| era.format);
-                    let cut = manifest.cut(&file, |name| exists(&listing.directory, name));
-                    let length = cut.map_or(metadata.len(), |cut| cut.min(metadata.len()));
-                    listing.segments.push(Segment { name, file, length, cut, identity, format });
+                    let cut = failures.cut(&name.build(), |name| exists(&listing.directory, name));
+                    let length =
+                        cut.filter(|_| form == Form::Plain).map_or(metadata.len(), |cut| cut.min(metadata.len()));
+                    listing.segments.push(Segment { name, file, form, length, cut, identity, format });
                 }
                 _ => listing.foreign.push(shown(file.as_encoded_bytes())),
             }
         }
-        listing.failed = manifest.into_entries();
-        listing.segments.sort_by(|one, other| one.name.cmp(&other.name));
+        listing.failed = failures.into_entries();
+        // Of several forms of one segment the first counts: the others are not whole, or not needed, yet.
+        listing.segments.sort_by(|one, other| one.name.cmp(&other.name).then(one.form.cmp(&other.form)));
+        listing.segments.dedup_by(|later, first| later.name == first.name);
         listing.foreign.sort();
         Ok(listing)
     }
@@ -189,9 +195,28 @@ impl Listing {
     ///
     /// # Errors
     /// As `openat(2)`: `NotFound` if it has been pruned since.
-    pub fn open(&self, segment: &Segment) -> io::Result<LineReader<Take<File>>> {
-        let file = open_at(self.directory.as_fd(), &segment.file, Access::Read, 0)?;
-        Ok(LineReader::new(file.take(segment.cut.unwrap_or(u64::MAX))))
+    pub fn open(&self, segment: &Segment) -> io::Result<LineReader<Content>> {
+        Ok(LineReader::new(self.content(segment)?))
+    }
+
+    /// Opens a file of records to read its bytes, in the form that it has by now: it may have been compressed since.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub fn content(&self, segment: &Segment) -> io::Result<Content> {
+        let end = segment.cut.unwrap_or(u64::MAX);
+        let name = segment.name.build();
+        let mut result = Err(io::Error::from(io::ErrorKind::NotFound));
+        for form in Form::ALL {
+            match open_at(self.directory.as_fd(), &form.of(&name), Access::Read, 0) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => {
+                    result = opened.and_then(|file| Content::new(file, form, end));
+                    break;
+                }
+            }
+        }
+        result
     }
 
     /// Whether a daemon holds the store's lock; `None` if that cannot be known here.

@@ -4,7 +4,7 @@
 //! Promise: only whole records are copied, in order, byte for byte; what is no record is told by range and kept aside;
 //! a repetition after a kill writes the same bytes again. The failed file is only read, and at last cut.
 use super::disk::Disk;
-use super::manifest::{GoodTo, Manifest, exists};
+use super::failed::{Failures, GoodTo, exists};
 use super::names::{CURRENT, SegmentName};
 use super::parse;
 use super::reader::{LINE_LIMIT, LineReader, Piece, without_lf};
@@ -168,8 +168,8 @@ pub fn whole_blocks(file: &impl Disk, good_to: u64) -> u64 {
 
 /// Cuts the segments whose end was moved, where that is not done yet; never the one that is `current`. Returns what
 /// could not be cut: its end is not part of the store all the same.
-pub fn cut_moved(directory: &OwnedFd, manifest: &Manifest) -> Vec<(String, io::Error)> {
-    let moved = manifest.moved(|name| exists(directory, name));
+pub fn cut_moved(directory: &OwnedFd, failures: &Failures) -> Vec<(String, io::Error)> {
+    let moved = failures.moved(|name| exists(directory, name));
     moved.filter_map(|entry| Some((entry.segment.clone(), cut(directory.as_fd(), entry).err()?))).collect()
 }
 

@@ -3,7 +3,7 @@
 //! Promise: every deed here may be repeated, and a kill between any two leaves a directory that the next start, or the
 //! next writer, goes on from. `current` is never absent once it was there.
 use super::clock;
-use super::names::{CURRENT, SegmentName};
+use super::names::{CURRENT, Form, SegmentName};
 use crate::sys::file::{self, Access};
 use crate::sys::{BorrowedFd, OwnedFd};
 use nix::sys::stat::FileStat;
@@ -173,17 +173,24 @@ fn is(stat: &FileStat, identity: Identity) -> bool {
     stat.st_dev == identity.device && stat.st_ino == identity.inode
 }
 
-/// The names of all segments in the directory, of any prefix, sorted by sequence number.
+/// The names of all segments in the directory that are not compressed, of any prefix, sorted by sequence number.
 pub fn list(directory: BorrowedFd<'_>) -> io::Result<Vec<SegmentName>> {
+    let mut names = list_all(directory)?;
+    names.retain(|(_, form)| *form == Form::Plain);
+    Ok(names.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The names of all segments in the directory, of any prefix and in any form, sorted by sequence number.
+pub fn list_all(directory: BorrowedFd<'_>) -> io::Result<Vec<(SegmentName, Form)>> {
     let mut names = Vec::new();
     // A descriptor of its own: reading moves the position of the description.
     let own = file::open_at(directory, ".", Access::Directory, 0)?;
     for entry in nix::dir::Dir::from_fd(own.into())?.iter() {
-        if let Some(name) = entry?.file_name().to_str().ok().and_then(SegmentName::parse) {
+        if let Some(name) = entry?.file_name().to_str().ok().and_then(Form::parse) {
             names.push(name);
         }
     }
-    names.sort_by(|a, b| (a.sequence, &a.prefix, a.start).cmp(&(b.sequence, &b.prefix, b.start)));
+    names.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.cmp(&b.1)));
     Ok(names)
 }
 

@@ -139,6 +139,7 @@ impl Supervisor {
             ToSupervisor::Settled(sequence) => self.segments.retain(|(kept, _)| *kept != sequence),
             ToSupervisor::Drained(id) => self.ground.run.drop_link(id, &mut self.notify),
             ToSupervisor::Reclaim => self.reclaim(Instant::now()),
+            ToSupervisor::Full | ToSupervisor::Pruned => {}
             ToSupervisor::Broken(id) => {
                 self.ground.run.drop_link(id, &mut self.notify);
                 if let Some(worker) = self.workers.iter().find(|worker| worker.id == id) {

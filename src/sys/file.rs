@@ -73,6 +73,7 @@ pub fn open_at(directory: BorrowedFd<'_>, name: &str, access: Access, mode: u32)
     let flags = match access {
         Access::Read => OFlag::O_RDONLY,
         Access::ReadWrite => OFlag::O_RDWR,
+        Access::Append => OFlag::O_RDWR | OFlag::O_APPEND,
         Access::CreateNew => OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL,
         Access::Create => OFlag::O_RDWR | OFlag::O_CREAT,
         Access::Directory => OFlag::O_RDONLY | OFlag::O_DIRECTORY,
@@ -89,6 +90,8 @@ pub enum Access {
     Read,
     /// Reading and writing an existing file.
     ReadWrite,
+    /// Reading an existing file, and writing at its end.
+    Append,
     /// A new file; one that exists is an error.
     CreateNew,
     /// Reading and writing, made if it is not there.

@@ -119,7 +119,8 @@ pub(super) fn save_foreign_current(directory: &Arc<OwnedFd>, segments: &[Segment
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         result => result?,
     };
-    for name in segments {
+    // The newest is the likeliest.
+    for name in segments.iter().rev() {
         let segment = file::stat_at(directory.as_fd(), &name.build())?;
         if (segment.st_dev, segment.st_ino) == (current.st_dev, current.st_ino) {
             return Ok(());

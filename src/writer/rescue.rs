@@ -2,14 +2,14 @@
 //!
 //! Promise: a segment of which a write or sync failed is never written or synced again; nothing more is acknowledged
 //! until what was acknowledged since its last good sync stands in a new segment, synced; at every instruction a kill
-//! leaves each record in the store once. See `store::manifest` for the one step that counts.
+//! leaves each record in the store once. See `store::failed` for the one step that counts.
 use super::Writer;
 use super::rotation::{Begun, Rotation, Source};
 use super::syncer::{Job, Outcome};
 use crate::ipc::control::ToSupervisor;
 use crate::ipc::scoreboard::Count;
 use crate::store::directory::Era;
-use crate::store::manifest::{self, GoodTo, Manifest, exists};
+use crate::store::failed::{self, Failures, GoodTo, exists};
 use crate::store::names::SegmentName;
 use crate::store::rescue;
 use crate::store::segment::Segment;
@@ -93,8 +93,8 @@ impl Writer {
         self.syncer.forbid(name.sequence);
         // For a start after the end of all: it would find nothing wrong with the file.
         let entry = GoodTo { segment: name.build(), good_to, moved_to: None, lost: Vec::new() };
-        if let Err(error) = self.on_disk(|writer| manifest::append(writer.shelf.directory.as_fd(), &[entry])) {
-            warn!("cannot note in {} that {} failed: {error}", manifest::MANIFEST, name.build());
+        if let Err(error) = self.on_disk(|writer| failed::append(writer.shelf.directory.as_fd(), &[entry])) {
+            warn!("cannot note in {} that {} failed: {error}", failed::FAILED, name.build());
         }
     }
 
@@ -108,8 +108,8 @@ impl Writer {
             None => return,
         };
         let (segment, directory) = (name.build(), self.shelf.directory.as_fd());
-        if Manifest::read(directory).is_ok_and(|manifest| manifest.of(&segment).is_none()) {
-            let _ = manifest::append(directory, &[GoodTo { segment, good_to, moved_to: None, lost: Vec::new() }]);
+        if Failures::read(directory).is_ok_and(|failures| failures.of(&segment).is_none()) {
+            let _ = failed::append(directory, &[GoodTo { segment, good_to, moved_to: None, lost: Vec::new() }]);
         }
     }
 
@@ -117,8 +117,8 @@ impl Writer {
     pub(super) fn disown(&mut self, segment: &str, end: u64) {
         let moved_to = Some(self.live.name.build());
         let entry = GoodTo { segment: segment.to_owned(), good_to: end, moved_to, lost: Vec::new() };
-        if let Err(error) = manifest::append(self.shelf.directory.as_fd(), &[entry]) {
-            error!("cannot note in {} where {segment} ends: {error}", manifest::MANIFEST);
+        if let Err(error) = failed::append(self.shelf.directory.as_fd(), &[entry]) {
+            error!("cannot note in {} where {segment} ends: {error}", failed::FAILED);
         }
     }
 
@@ -134,7 +134,7 @@ impl Writer {
     /// lest their records stand before it. What was moved away from one before is in a later one.
     fn sources(&self, oldest: u64) -> io::Result<Vec<Source>> {
         let directory = self.shelf.directory.as_fd();
-        let manifest = Manifest::read(directory)?;
+        let failures = Failures::read(directory)?;
         let live = self.live.identity.sequence;
         let mut sources = Vec::new();
         for name in self.shelf.list()?.into_iter().filter(|name| (oldest..=live).contains(&name.sequence)) {
@@ -151,7 +151,7 @@ impl Writer {
                 }
             };
             let good_to = if name.sequence == oldest { rescue::whole_blocks(&file, good_to) } else { 0 };
-            let end = manifest.end(&name.build(), end, |name| exists(&self.shelf.directory, name));
+            let end = failures.end(&name.build(), end, |name| exists(&self.shelf.directory, name));
             sources.push(Source { name, file, good_to, end, format: Some(self.config.store.format) });
         }
         Ok(sources)
@@ -207,8 +207,8 @@ impl Writer {
 
 /// Where a segment's end was moved, if it was.
 pub(super) fn moved_to(directory: &OwnedFd, name: &SegmentName) -> Option<SegmentName> {
-    let manifest = Manifest::read(directory.as_fd()).ok()?;
-    let target = manifest.of(&name.build())?.moved_to.clone()?;
+    let failures = Failures::read(directory.as_fd()).ok()?;
+    let target = failures.of(&name.build())?.moved_to.clone()?;
     SegmentName::parse(&target).filter(|_| exists(directory, &target))
 }
 
@@ -221,9 +221,9 @@ pub(super) fn saved_in(directory: &OwnedFd, segments: &[SegmentName], failed: u6
 
 /// Cuts what was moved away; whoever reads the store passes over what cannot be cut.
 pub(super) fn cut_moved(directory: &Arc<OwnedFd>) {
-    let failed = match Manifest::read(directory.as_fd()) {
-        Ok(manifest) => rescue::cut_moved(directory, &manifest),
-        Err(error) => return error!("cannot read {}: {error}", manifest::MANIFEST),
+    let failed = match Failures::read(directory.as_fd()) {
+        Ok(failures) => rescue::cut_moved(directory, &failures),
+        Err(error) => return error!("cannot read {}: {error}", failed::FAILED),
     };
     for (name, error) in failed {
         error!(
@@ -234,9 +234,9 @@ pub(super) fn cut_moved(directory: &Arc<OwnedFd>) {
 
 /// At a start: the ends of segments that failed in an earlier run and were not saved, and all segments after them.
 pub(super) fn unsaved(directory: &OwnedFd, segments: &[SegmentName], era: Option<Era>) -> io::Result<Vec<Source>> {
-    let manifest = Manifest::read(directory.as_fd())?;
+    let failures = Failures::read(directory.as_fd())?;
     let mut oldest: Option<(SegmentName, u64)> = None;
-    for entry in manifest.unsaved(|name| exists(directory, name)) {
+    for entry in failures.unsaved(|name| exists(directory, name)) {
         let Some(name) = entry.name().filter(|name| segments.contains(name)) else { continue };
         let length = file::stat_at(directory.as_fd(), &entry.segment)?.st_size;
         // Its end was saved and cut off once; where that went later is nobody's concern.
@@ -251,7 +251,7 @@ pub(super) fn unsaved(directory: &OwnedFd, segments: &[SegmentName], era: Option
     for name in segments.iter().filter(|name| name.sequence >= oldest.sequence) {
         let segment = Segment::open(directory.as_fd(), name.clone())?;
         let format = era.filter(|era| name.sequence >= era.since).map(|era| era.format);
-        let end = manifest.end(&name.build(), segment.length()?, |name| exists(directory, name));
+        let end = failures.end(&name.build(), segment.length()?, |name| exists(directory, name));
         let file = segment.file;
         let good_to = if *name == oldest { rescue::whole_blocks(&file, good_to) } else { 0 };
         sources.push(Source { name: name.clone(), end, file, good_to, format });

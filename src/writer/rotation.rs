@@ -8,7 +8,7 @@
 //! that gives the file its name: before it the records are where they were, after it they are in the new segment.
 use super::plan::Stage;
 use crate::config::Config;
-use crate::store::manifest;
+use crate::store::failed;
 use crate::store::names::SegmentName;
 use crate::store::rescue::{self, Rescue};
 use crate::store::segment::{self, Segment, sync_names};
@@ -42,7 +42,8 @@ impl Shelf {
             mode: config.store.file_mode,
             last_sequence: 0,
         };
-        shelf.last_sequence = shelf.list()?.last().map_or(0, |name| name.sequence);
+        let all = segment::list_all(directory.as_fd())?;
+        shelf.last_sequence = all.last().map_or(0, |(name, _)| name.sequence);
         Ok(shelf)
     }
 
@@ -272,10 +273,10 @@ impl Rotation {
         loop {
             shelf.last_sequence += 1;
             let name = SegmentName { prefix: shelf.prefix.clone(), sequence: shelf.last_sequence, start: now };
-            if manifest::exists(&*shelf.directory, &name.build()) {
+            if failed::exists(&*shelf.directory, &name.build()) {
                 continue;
             }
-            if let Err(error) = manifest::append(shelf.directory.as_fd(), &rescue.notes(&name)) {
+            if let Err(error) = failed::append(shelf.directory.as_fd(), &rescue.notes(&name)) {
                 shelf.last_sequence -= 1;
                 return Err(error);
             }

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 /// A failed segment may be moved away as a whole, and a killed rotation leaves an empty one.
 const FAILED: Expect = Expect { max_size: None, empty_files: true };
 
-/// The manifest's word on one segment.
+/// The store's word on one segment.
 #[derive(Debug)]
 struct Line {
     segment: PathBuf,
@@ -24,7 +24,7 @@ struct Line {
 }
 
 fn manifest(daemon: &Daemon) -> Vec<Line> {
-    let text = fs::read_to_string(daemon.store().join("MANIFEST.jsonl")).unwrap_or_default();
+    let text = fs::read_to_string(daemon.store().join(".failed.jsonl")).unwrap_or_default();
     let line = |text: &str| {
         let value: serde_json::Value = serde_json::from_str(text).unwrap();
         let path = |key: &str| value[key].as_str().map(|name| daemon.store().join(name));

@@ -44,9 +44,9 @@ fn what_was_moved_away_does_not_count_where_it_was() {
     let store = Golden::with(&[&[kept.clone(), moved.clone()].concat(), &moved]);
     assert_eq!(verify(&store).len(), 3, "as long as nothing is noted, messages 2 and 3 are there twice");
     // A note alone does nothing: what counts is the file.
-    fs::write(store.path().join("MANIFEST.jsonl"), line(9)).unwrap();
+    fs::write(store.path().join(".failed.jsonl"), line(9)).unwrap();
     assert_eq!(verify(&store).len(), 4);
-    fs::write(store.path().join("MANIFEST.jsonl"), line(9) + &line(2)).unwrap();
+    fs::write(store.path().join(".failed.jsonl"), line(9) + &line(2)).unwrap();
     let note = format!("note: #1: a write or sync of it failed; what followed byte {} was saved to #2", kept.len());
     let summary = format!("2 files, 3 records, 1 connections, {} bytes: ok", kept.len() + moved.len());
     assert_eq!(verify(&store), [note, summary]);
