@@ -56,6 +56,11 @@ impl Archive {
         self.due.filter(|_| self.archiver.is_none())
     }
 
+    /// From now on there is to be one.
+    pub fn want(&mut self, now: Instant) {
+        self.due.get_or_insert(now);
+    }
+
     /// Has it replaced by one that is forked with what the supervisor holds now.
     pub fn retire(&mut self) {
         if let Some(archiver) = self.archiver.as_mut().filter(|archiver| !archiver.retiring) {
@@ -75,10 +80,7 @@ impl Supervisor {
     /// Forks the archiver if it is missing and due. Its failure is told, and harms nobody.
     pub(super) fn fork_archiver_if_due(&mut self, now: Instant) -> Option<Result<(), String>> {
         let archive = &self.archive;
-        if archive.archiver.is_some() || !self.was_ready || self.stop.is_some() {
-            return None;
-        }
-        if archive.due.is_some_and(|due| now < due) {
+        if self.stop.is_some() || archive.due().is_none_or(|due| now < due) {
             return None;
         }
         let forked = self.fork_archiver(now);

@@ -320,6 +320,7 @@ impl Supervisor {
             crate::notice!("ready: {} workers, store {}", self.wanted_workers, self.config.store.directory.display());
         }
         self.was_ready = true;
+        self.archive.want(now);
         self.tell_ready = false;
         self.last_words = None;
         self.retire_old_generations(now);
