@@ -127,15 +127,23 @@ impl Window {
     pub fn hear(&mut self, bytes: &[u8]) -> Result<bool, Foreign> {
         let due = &self.wire[self.head + self.heard..self.head + self.sent];
         let common = due.len().min(bytes.len());
-        if due[..common] != bytes[..common] {
-            let at = due.iter().zip(bytes).position(|(sent, came)| sent != came).unwrap_or(0);
-            return Err(self.differs(at, due[at], bytes[at]));
-        }
-        if bytes.len() > common {
-            let rest = &bytes[common..];
-            return Err(Foreign::Unasked(rest[..rest.len().min(60)].to_vec()));
-        }
-        self.heard += common;
+        let good = match due[..common] == bytes[..common] {
+            true => common,
+            false => due.iter().zip(bytes).take_while(|(sent, came)| sent == came).count(),
+        };
+        let foreign = match bytes.get(good) {
+            None => None,
+            Some(_) if good == due.len() => Some(Foreign::Unasked(bytes[good..].iter().take(60).copied().collect())),
+            Some(came) => Some(self.differs(good, due[good], *came)),
+        };
+        // What came before it is an echo all the same.
+        let echoed = self.drop_echoed(good);
+        foreign.map_or(Ok(echoed), Err)
+    }
+
+    /// So many bytes more have come back.
+    fn drop_echoed(&mut self, count: usize) -> bool {
+        self.heard += count;
         let before = self.first;
         while let Some(length) = self.lengths.front().copied().filter(|length| *length <= self.heard) {
             self.lengths.pop_front();
@@ -145,7 +153,7 @@ impl Window {
             self.first += 1;
         }
         self.relax();
-        Ok(self.first > before)
+        self.first > before
     }
 
     fn differs(&self, at: usize, sent: u8, came: u8) -> Foreign {

@@ -37,6 +37,7 @@ fn a_foreign_byte_is_found_in_its_line() {
     let mut all = window(&[b"one", b"two"]);
     all.sent(8);
     assert_eq!(all.hear(b"one\ntxo\n"), Err(Foreign::Differs { line: 2, byte: 2, sent: b'w', came: b'x' }));
+    assert_eq!((all.first(), all.len()), (2, 1), "the line before is echoed");
     let mut unsent = window(&[b"one", b"two"]);
     unsent.sent(4);
     assert_eq!(unsent.hear(b"one\ntwo\n"), Err(Foreign::Unasked(b"two\n".to_vec())), "it was not sent yet");
