@@ -15,6 +15,7 @@ mod session;
 mod source;
 mod talk;
 mod window;
+mod words;
 
 pub use options::{Framing, Options, Target};
 
@@ -47,33 +48,39 @@ fn report(session: &mut Session, end: &End, begun: Instant) -> u8 {
     let unechoed = session.window.len() as u64 + waiting;
     let all = session.source.taken() + waiting;
     let unit = session.options.framing.unit();
-    let mut failed = unechoed > 0;
+    let mut faults = Vec::new();
     if let End::Failed(why) = end {
-        session.talk.error(why);
-        failed = true;
+        faults.push(why.clone());
     }
-    if let Some(fault) = session.source.fault() {
-        session.talk.error(fault);
-        failed = true;
-    } else if fragment > 0 {
-        session.talk.error(&format!("{unit} {} was not read to its end, and is not sent", all + 1));
-        failed = true;
+    match session.source.fault() {
+        Some(fault) => faults.push(fault.to_owned()),
+        None if session.source.is_open() => faults.push("standard input was not read to its end".to_owned()),
+        None if fragment > 0 => faults.push(format!("{unit} {} was not read to its end, and is not sent", all + 1)),
+        None => {}
     }
     if unechoed > 0 {
-        let (first, unread) =
-            (session.window.first(), if session.source.is_open() { "; the input was not read to its end" } else { "" });
-        session
-            .talk
-            .error(&format!("{unechoed} of {all} messages were not echoed, the first is {unit} {first}{unread}"));
+        let first = session.window.first();
+        faults.push(format!("{unechoed} of {all} messages were not echoed, the first is {unit} {first}"));
     }
-    let resent = session.window.resent().total();
-    let again = if resent > 0 { format!(", {resent} of them sent again") } else { String::new() };
-    let reconnects = match session.connections.saturating_sub(1) {
-        0 => String::new(),
-        1 => ", after 1 reconnect".to_owned(),
-        more => format!(", after {more} reconnects"),
-    };
+    faults.iter().for_each(|fault| session.talk.error(fault));
+    let summary = summary(session, begun);
+    session.talk.note(&summary);
+    if faults.is_empty() { exit::OK } else { exit::FAILED }
+}
+
+/// What was done, in a line.
+fn summary(session: &mut Session, begun: Instant) -> String {
     let (echoed, seconds) = (session.count().echoed, begun.elapsed().as_secs_f64());
-    session.talk.note(&format!("{echoed} messages echoed in {seconds:.1} s{again}{reconnects}"));
-    if failed { exit::FAILED } else { exit::OK }
+    let mut text = format!("{echoed} messages echoed in {seconds:.1} s");
+    match session.window.resent().total() {
+        0 => {}
+        1 => text += "; 1 message was sent again",
+        more => text += &format!("; {more} messages were sent again"),
+    }
+    match session.connections {
+        0 | 1 => {}
+        2 => text += "; 1 reconnect",
+        more => text += &format!("; {} reconnects", more - 1),
+    }
+    text
 }

@@ -37,7 +37,7 @@ impl Proxy {
             for client in listener.incoming() {
                 let (Ok(client), Ok(server)) = (client, TcpStream::connect(server)) else { continue };
                 let turn = done.load(Ordering::SeqCst);
-                let cut = (turn < count).then(|| (1 + chance.below(60_000), turn % 2 == 0));
+                let cut = (turn < count).then(|| (1 + chance.below(200_000), turn % 2 == 0));
                 relay(client, server, cut, manner);
                 if cut.is_some() {
                     done.fetch_add(1, Ordering::SeqCst);

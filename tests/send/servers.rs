@@ -57,12 +57,15 @@ fn a_greeting_is_no_echo() {
         read_all(&stream);
     });
     let ended = send(&[&address], b"one\n");
-    failed(&ended, &["no echo server", "1 of 1 messages were not echoed"]);
+    // The line may have been read by then, or not.
+    let told = ["1 of 1 messages were not echoed", "standard input was not read to its end"];
+    failed(&ended, &["no echo server", "came back and was not sent: \"SSH-2.0-Other"]);
+    assert!(told.iter().any(|told| ended.stderr.contains(told)), "{}", ended.stderr);
 }
 
 #[test]
 fn a_silent_server_is_left_after_the_timeout() {
-    let address = serve(|stream| read_all(&stream));
+    let address = serve(|stream| std::mem::forget(stream));
     let begun = Instant::now();
     let ended = send(&[&address, "--timeout", "200ms", "--retries", "1", "--exactly"], b"one\ntwo\n");
     assert!(begun.elapsed() >= Duration::from_millis(500), "two timeouts and a rest");
@@ -170,7 +173,7 @@ fn memory_is_bounded_by_the_window() {
     });
     let kilobytes = |sender: &Sender| processes::status(sender.pid(), "VmHWM")[0].parse::<u64>().unwrap();
     wait_until(DEADLINE, "connections", || connections.load(Ordering::SeqCst) >= 5);
-    wait_until(DEADLINE * 3, "many connections", || connections.load(Ordering::SeqCst) >= 60);
+    wait_until(DEADLINE * 3, "many connections", || connections.load(Ordering::SeqCst) >= 30);
     let highest = kilobytes(&sender);
     sender.signal(Signal::SIGTERM);
     sender.signal(Signal::SIGINT);

@@ -6,7 +6,8 @@ use super::options::Options;
 use super::patience::Patience;
 use super::source::Source;
 use super::talk::{Count, Talk, print};
-use super::window::{Foreign, Window};
+use super::window::Window;
+use super::words;
 use crate::config::units::format_time;
 use crate::sys::AsFd;
 use crate::sys::ready::{Watched, wait};
@@ -287,7 +288,10 @@ impl Session {
                     }
                     Ok(())
                 }
-                Err(foreign) => Err(self.foreign(&foreign)),
+                Err(foreign) => {
+                    let (server, unit) = (&self.options.server, self.options.framing.unit());
+                    Err(End::Failed(words::foreign(server, unit, &foreign)))
+                }
             },
             Turn::Gone(why) => {
                 let why = up.broken.take().unwrap_or(why);
@@ -298,19 +302,6 @@ impl Session {
                 self.lost(now, &why)
             }
         }
-    }
-
-    fn foreign(&self, foreign: &Foreign) -> End {
-        let (server, unit) = (&self.options.server, self.options.framing.unit());
-        End::Failed(match foreign {
-            Foreign::Differs { line, byte, sent, came } => format!(
-                "{server} is no echo server, or its framing is another one: at {unit} {line}, byte {byte}, {sent:#04x} was sent and {came:#04x} came back"
-            ),
-            Foreign::Unasked(bytes) => {
-                let shown = bytes.escape_ascii();
-                format!("{server} is no echo server: this came back and was not sent: \"{shown}\"")
-            }
-        })
     }
 
     /// The connection is of no use any more.
@@ -334,8 +325,11 @@ impl Session {
             self.talk.error(&format!("{}; going on", self.suspicion()));
         }
         let Some(delay) = self.patience.fault() else {
-            let reason = if self.patience.unanswered_so_far() > 1 { self.suspicion() + ": " } else { String::new() };
-            return Err(End::Failed(format!("{reason}the connection to {server} is lost: {why}")));
+            let reason = match self.patience.unanswered_so_far() {
+                0 | 1 => String::new(),
+                _ => format!("; {}", self.suspicion()),
+            };
+            return Err(End::Failed(format!("the connection to {server} is lost: {why}{reason}")));
         };
         let (unit, first) = (self.options.framing.unit(), self.window.first());
         let text = format!(
@@ -346,15 +340,9 @@ impl Session {
         Ok(())
     }
 
-    /// What may be wrong with a message, or a server, that gets no echo again and again.
     fn suspicion(&self) -> String {
-        let (unit, line) = (self.options.framing.unit(), self.window.first());
-        let times = self.patience.unanswered_so_far();
-        let length = self.window.first_length();
-        format!(
-            "{unit} {line} ({length} bytes) was sent {times} times and never echoed: is it longer than the server's \
-             server.max-message-size, is the server's disk full, is its framing another one, or does it refuse us?"
-        )
+        let (unit, window) = (self.options.framing.unit(), &self.window);
+        words::suspicion(unit, window.first(), window.first_length(), self.patience.unanswered_so_far())
     }
 
     fn print_known(&mut self) {
