@@ -105,7 +105,7 @@ fn message(framing: Framing, index: u64) -> Vec<u8> {
     chance.fill(&mut message[head..]);
     let separator = separator(framing);
     message.iter_mut().filter(|byte| **byte == separator).for_each(|byte| *byte = b'~');
-    if framing == Framing::Line && message.last() == Some(&b'\r') {
+    while framing == Framing::Line && message.last() == Some(&b'\r') {
         message.pop();
     }
     message
