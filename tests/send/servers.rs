@@ -65,7 +65,7 @@ fn a_greeting_is_no_echo() {
 
 #[test]
 fn a_silent_server_is_left_after_the_timeout() {
-    let address = serve(|stream| std::mem::forget(stream));
+    let address = serve(std::mem::forget);
     let begun = Instant::now();
     let ended = send(&[&address, "--timeout", "200ms", "--retries", "1", "--exactly"], b"one\ntwo\n");
     assert!(begun.elapsed() >= Duration::from_millis(500), "two timeouts and a rest");
@@ -143,6 +143,32 @@ fn the_second_signal_ends_it_at_once() {
     let ended = sender.end(DEADLINE);
     assert!(second.elapsed() < Duration::from_secs(4), "not at once: {:?}", second.elapsed());
     failed(&ended, &["2 of 2 messages were not echoed, the first is line 1"]);
+}
+
+/// A sender that is killed in the midst of a message must not leave a beginning of it that a server takes for a whole one.
+#[test]
+fn killed_in_mid_message_it_leaves_a_broken_connection() {
+    let long = [vec![b'x'; 15 << 20], vec![b'\n']].concat();
+    for (input, broken) in [(&long[..], true), (b"whole\n", false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = Sender::start(&[&listener.local_addr().unwrap().to_string()]);
+        let mut pipe = sender.input();
+        pipe.write_all(input).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = vec![0; 6];
+        stream.read_exact(&mut buffer).unwrap();
+        // More than the sockets hold: it waits for room, or, with the short one, for its echo.
+        wait_until(DEADLINE, "a waiting sender", || processes::status(sender.pid(), "State")[0] == "S");
+        sender.signal(Signal::SIGKILL);
+        let end = loop {
+            match stream.read(&mut buffer) {
+                Ok(1..) => {}
+                end => break end.map_err(|error| error.kind()),
+            }
+        };
+        let expected = if broken { Err(std::io::ErrorKind::ConnectionReset) } else { Ok(0) };
+        assert_eq!(end, expected, "{} bytes were to be sent", input.len());
+    }
 }
 
 /// Input without end, through connections that bring little and are then reset: the sender's memory stays as it is.
