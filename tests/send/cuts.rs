@@ -5,6 +5,7 @@ use crate::support::daemon::{Daemon, Setup};
 use crate::support::framing::Framing;
 use crate::support::{DEADLINE, processes, seed, wait_until};
 use nix::sys::signal::Signal;
+use std::time::Duration;
 
 /// Sends through a proxy that cuts so many connections, and checks the store.
 fn through(framing: Framing, manner: Manner, count: usize) -> (Daemon, u64, u64) {
@@ -13,7 +14,7 @@ fn through(framing: Framing, manner: Manner, count: usize) -> (Daemon, u64, u64)
     let address = proxy.address.to_string();
     let mut sender = Sender::start(&[&address, "--framing", framing.name(), "--exactly"]);
     let feeder = Feeder::start(sender.input(), framing);
-    wait_until(DEADLINE * u32::try_from(count).unwrap(), "all cuts", || proxy.cuts() >= count);
+    wait_until(DEADLINE + Duration::from_secs(2) * u32::try_from(count).unwrap(), "all cuts", || proxy.cuts() >= count);
     let fed = feeder.stop();
     let ended = sender.end(DEADLINE);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
