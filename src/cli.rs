@@ -72,6 +72,14 @@ enum Command {
         #[command(flatten)]
         store: StorePlace,
     },
+    /// Send messages from standard input, and wait until every one has been echoed
+    ///
+    /// Each line is a message. Its echo says that it is stored; what was not echoed when a connection ends is sent again over the next
+    /// one, in order. So every message is stored at least once: one that was stored, and whose echo was lost, twice. Exits with 0 only if
+    /// every message was echoed; otherwise with 1, and says how many were not, and from which line on.
+    ///
+    /// INT or TERM ends the reading; 5 s are left for the echoes that are due. A second one ends it at once.
+    Send(tools::send::Options),
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -138,6 +146,7 @@ pub fn main() -> u8 {
             store.directory().map_or_else(|code| code, |at| tools::cat::run(&at, format.map(Into::into)))
         }
         Command::Verify { store } => store.directory().map_or_else(|code| code, |at| tools::verify::run(&at)),
+        Command::Send(options) => tools::send::run(options),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "echostored", &mut script);

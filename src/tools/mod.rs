@@ -3,6 +3,7 @@ pub mod cat;
 pub mod check;
 pub mod control;
 pub mod man;
+pub mod send;
 pub mod verify;
 
 #[cfg(test)]
