@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use echostored::config::{
-    self, Choice, Config, Control, Daemon, Echo, Format, Framing, KEYS, Level, Limits, Log, OnDiskFull, OnOversize,
-    Rotate, Server, Store, TABLES, Timezone, Workers,
+    self, Choice, Compress, Config, Control, Daemon, Echo, Format, Framing, KEYS, Level, Limits, Log, Method,
+    OnDiskFull, OnOversize, Retain, Rotate, Server, Space, Store, TABLES, Timezone, Workers,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -43,7 +43,7 @@ fn the_table_of_keys_holds_the_defaults() {
             key.dotted()
         );
     }
-    assert_eq!(KEYS.len(), 26);
+    assert_eq!(KEYS.len(), 33);
 }
 
 /// `[table]` and `key` of every active line, in order.
@@ -97,7 +97,9 @@ fn every_key_is_read() {
          [limits]\nmax-connections = '0'\nwrite-timeout = '10ms'\n\
          [store]\ndirectory = '../a/./b//'\nprefix = 'a.B_c-9'\nformat = 'jsonl'\nfile-mode = '660'\nsync-interval = 0\n\
          on-disk-full = 'reject'\n\
-         [rotate]\nmax-size = 4096\ninterval = '1h30m'\ntimezone = 'local'\n\
+         [rotate]\nmax-size = 4096\ninterval = '1h30m'\ntimezone = 'local'\non-close = ['/bin/ship', '--fast']\non-close-timeout = '10s'\n\
+         [retain]\nmax-files = 3\nmax-age = '30d'\nmax-total-size = '1GiB'\nmin-free-space = '5%'\n\
+         [compress]\nmethod = 'zstd'\n\
          [daemon]\npid-file = 'p'\nuser = 'u'\ngroup = '99'\nlog-file = '/l'\n[log]\nlevel = 'debug'\n\
          [control]\nsocket = 'c.sock'\n",
     );
@@ -122,7 +124,20 @@ fn every_key_is_read() {
             sync_interval: None,
             on_disk_full: OnDiskFull::Reject,
         },
-        rotate: Rotate { max_size: Some(4096), interval: Some(Duration::from_secs(5400)), timezone: Timezone::Local },
+        rotate: Rotate {
+            max_size: Some(4096),
+            interval: Some(Duration::from_secs(5400)),
+            timezone: Timezone::Local,
+            on_close: vec!["/bin/ship".to_owned(), "--fast".to_owned()],
+            on_close_timeout: Duration::from_secs(10),
+        },
+        retain: Retain {
+            max_files: Some(3),
+            max_age: Some(Duration::from_secs(30 * 86_400)),
+            max_total_size: Some(1 << 30),
+            min_free_space: Some(Space::Percent(5)),
+        },
+        compress: Compress { method: Method::Zstd },
         daemon: Daemon {
             pid_file: PathBuf::from("/srv/here/p"),
             user: Some("u".to_owned()),
@@ -242,8 +257,30 @@ fn any_store() -> impl Strategy<Value = Store> {
 fn any_rotate() -> impl Strategy<Value = Rotate> {
     let seconds =
         prop_oneof![(1u64..=366).prop_map(|days| days * 86_400), select(&[1u64, 2, 90, 3600, 5400, 43_200][..])];
-    (option::of(4096u64..), option::of(seconds.prop_map(Duration::from_secs)), any_choice())
-        .prop_map(|(max_size, interval, timezone)| Rotate { max_size, interval, timezone })
+    let program = prop_oneof![
+        Just(Vec::new()),
+        ("/[^\0]{0,20}", vec("[^\0]{0,20}", 0..4)).prop_map(|(path, mut words)| {
+            words.insert(0, path);
+            words
+        })
+    ];
+    let rules = (option::of(4096u64..), option::of(seconds.prop_map(Duration::from_secs)), any_choice());
+    (rules, program, time(1000, 86_400_000)).prop_map(|((max_size, interval, timezone), on_close, on_close_timeout)| {
+        Rotate { max_size, interval, timezone, on_close, on_close_timeout }
+    })
+}
+
+fn any_retain() -> impl Strategy<Value = Retain> {
+    let space = prop_oneof![(1u8..=99).prop_map(Space::Percent), (1u64..).prop_map(Space::Bytes)];
+    let age = option::of(time(1000, 31_622_400_000));
+    (option::of(1u32..=1_000_000_000), age, option::of(4096u64..), option::of(space)).prop_map(
+        |(max_files, max_age, max_total_size, min_free_space)| Retain {
+            max_files,
+            max_age,
+            max_total_size,
+            min_free_space,
+        },
+    )
 }
 
 fn any_daemon() -> impl Strategy<Value = Daemon> {
@@ -259,11 +296,12 @@ fn any_daemon() -> impl Strategy<Value = Daemon> {
 prop_compose! {
     fn any_config()(
         server in any_server(), store in any_store(), rotate in any_rotate(), daemon in any_daemon(), level in any_choice(),
-        max_connections in option::of(1u32..=1_000_000), write_timeout in option::of(time(10, 31_622_400_000)), socket in option::of(any_path()),
+        retain in any_retain(), method in any_choice(), max_connections in option::of(1u32..=1_000_000), write_timeout in option::of(time(10, 31_622_400_000)), socket in option::of(any_path()),
     ) -> Config {
         let mut config =
             Config {
-                server, limits: Limits { max_connections, write_timeout }, store, rotate, daemon, log: Log { level },
+                server, limits: Limits { max_connections, write_timeout }, store, rotate, retain,
+                compress: Compress { method }, daemon, log: Log { level },
                 control: Control { socket },
             };
         if config.store.format == Format::Raw {

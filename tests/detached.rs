@@ -47,8 +47,9 @@ impl Detached {
     }
 
     fn stop(&self) {
-        let family = processes::family(self.pid);
-        assert_eq!(family.len(), 4, "supervisor, writer, two workers");
+        let family = || processes::family(self.pid);
+        wait_until(DEADLINE, "supervisor, writer, archiver, two workers", || family().len() == 5);
+        let family = family();
         processes::signal(self.pid, Signal::SIGTERM);
         wait_until(DEADLINE, "the end", || !family.iter().any(|pid| processes::runs(*pid)));
         assert!(!Self::pid_file(&self.home).exists(), "the pid file is removed at the end");

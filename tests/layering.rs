@@ -152,7 +152,7 @@ fn every_module_has_a_head() {
 #[test]
 fn the_role_folders_are_there() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for role in ["supervisor", "worker", "writer"] {
+    for role in ["supervisor", "worker", "writer", "archiver"] {
         assert!(src.join(role).is_dir(), "src/{role} shows the role");
     }
 }

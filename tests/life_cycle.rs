@@ -81,8 +81,9 @@ fn an_orphaned_family_drains_and_ends() {
         let load = Load::start(daemon.address, Shape { on_break: OnBreak::Leave, ..Shape::default() });
         load.progress(500);
         daemon.remember();
-        let family = processes::family(daemon.supervisor());
-        assert_eq!(family.len(), 4, "supervisor, writer, two workers");
+        let family = || processes::family(daemon.supervisor());
+        wait_until(DEADLINE, "supervisor, writer, archiver, two workers", || family().len() == 5);
+        let family = family();
         daemon.signal(Signal::SIGKILL);
         assert_eq!(daemon.wait_exit(DEADLINE), -9);
         wait_until(DEADLINE, "the end of the others", || !family.iter().any(|pid| processes::runs(*pid)));
@@ -105,11 +106,14 @@ fn status_and_titles_tell_who_runs() {
     let df = String::from_utf8_lossy(&df.stdout).lines().nth(1).unwrap().trim().trim_end_matches('%').parse::<u64>();
     // Others write to that disk, too.
     assert!(disk.unwrap().abs_diff(df.unwrap()) <= 1, "{heard:?}");
-    let mut titles: Vec<String> =
-        processes::family(daemon.supervisor()).into_iter().filter_map(processes::title).collect();
-    titles.sort();
-    let expected =
-        ["supervisor", "worker 1", "worker 2", "worker 3", "writer"].map(|role| format!("echostored: {role}"));
+    let expected = ["archiver", "supervisor", "worker 1", "worker 2", "worker 3", "writer"];
+    let expected = expected.map(|role| format!("echostored: {role}"));
+    let mut titles: Vec<String> = Vec::new();
+    wait_until(DEADLINE, "a process for each role", || {
+        titles = processes::family(daemon.supervisor()).into_iter().filter_map(processes::title).collect();
+        titles.sort();
+        titles.len() == expected.len()
+    });
     assert_eq!(titles, expected);
     daemon.stop();
 }

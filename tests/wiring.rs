@@ -18,6 +18,7 @@ use support::{DEADLINE, came_true, wait_until};
 struct Census {
     supervisor: i32,
     writer: i32,
+    archiver: i32,
     workers: Vec<i32>,
     held: BTreeMap<i32, Vec<Descriptor>>,
     store: String,
@@ -35,13 +36,14 @@ impl Census {
     fn take(daemon: &Daemon) -> Option<Self> {
         let (supervisor, workers) = (daemon.supervisor(), daemon.workers());
         let [writer] = daemon.roles("writer")[..] else { return None };
+        let [archiver] = daemon.roles("archiver")[..] else { return None };
         let family = processes::family(supervisor);
-        if family.len() != workers.len() + 2 {
+        if family.len() != workers.len() + 3 {
             return None;
         }
         let held = family.into_iter().map(|pid| (pid, descriptors(pid))).collect();
         let (store, log) = (daemon.store().display().to_string(), daemon.home().join("log").display().to_string());
-        Some(Self { supervisor, writer, workers, held, store, log })
+        Some(Self { supervisor, writer, archiver, workers, held, store, log })
     }
 
     fn pipes(&self) -> BTreeMap<String, Ends> {
@@ -135,6 +137,7 @@ impl Census {
             let role = match () {
                 () if *pid == self.supervisor => Role::Supervisor,
                 () if *pid == self.writer => Role::Writer,
+                () if *pid == self.archiver => Role::Archiver,
                 () => Role::Worker,
             };
             let (mut kinds, mut expected) = (self.kinds(*pid), self.expected(role));
@@ -184,13 +187,13 @@ impl Census {
             Kept::Listener | Kept::Notify | Kept::Control => ("socket", 1),
             Kept::Staging => ("/memfd:staging", workers),
             Kept::CommitRecord => ("/memfd:commit-record", 1),
-            Kept::Scoreboard => ("/memfd:scoreboard", workers + 1),
+            Kept::Scoreboard => ("/memfd:scoreboard", workers + 2),
             Kept::Admission => ("/memfd:admission", 1),
             Kept::Directory => ("store", 1),
             Kept::Lock => ("lock", 1),
             Kept::Segment | Kept::LiveSegment => ("segment", 1),
             Kept::Null => ("/dev/null", 1),
-            Kept::ControlSupervisor => ("socket", workers + 1),
+            Kept::ControlSupervisor => ("socket", workers + 2),
             Kept::ControlRole => ("socket", 1),
             Kept::Signals => ("signalfd", 1),
             Kept::Epoll => ("eventpoll", 1),

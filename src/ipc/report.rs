@@ -55,6 +55,9 @@ pub struct Report {
     pub workers: Vec<Worker>,
     /// The writer, unless it is just being replaced.
     pub writer: Option<Writer>,
+    /// The archiver, unless it is just being replaced.
+    #[serde(default)]
+    pub archiver: Option<Archiver>,
 }
 
 /// Sums since the start.
@@ -64,6 +67,9 @@ pub struct Totals {
     pub workers: WorkerCounts,
     /// What writers count.
     pub writer: WriterCounts,
+    /// What archivers count.
+    #[serde(default)]
+    pub archiver: ArchiverCounts,
 }
 
 /// One worker.
@@ -100,6 +106,23 @@ pub struct Writer {
     /// Its counters.
     #[serde(flatten)]
     pub counts: WriterCounts,
+}
+
+/// The archiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archiver {
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds since it was forked.
+    pub uptime_seconds: u64,
+    /// It works.
+    pub ready: bool,
+    /// What there is, and what waits.
+    #[serde(flatten)]
+    pub backlog: Backlog,
+    /// Its counters.
+    #[serde(flatten)]
+    pub counts: ArchiverCounts,
 }
 
 /// Declares counters, each by its field and its word of the scoreboard.
@@ -174,5 +197,39 @@ counts! {
         rescued: Rescued,
         /// Acknowledged bytes that could not be read back from them.
         lost_bytes: LostBytes,
+    }
+}
+
+counts! {
+    /// The closed segments as the archiver saw them last.
+    Backlog {
+        /// How many there are.
+        closed: Closed,
+        /// Bytes of their files.
+        closed_bytes: ClosedBytes,
+        /// Those not sealed yet.
+        unsealed: Unsealed,
+        /// Those to be compressed.
+        uncompressed: Uncompressed,
+        /// Those for which `rotate.on-close` is still to be run.
+        unhooked: Unhooked,
+    }
+}
+
+counts! {
+    /// What the archiver counts.
+    ArchiverCounts {
+        /// Segments sealed.
+        sealed: Sealed,
+        /// Segments compressed.
+        compressed: Compressed,
+        /// Segments deleted by retention, or to make room.
+        pruned: Pruned,
+        /// Runs of `rotate.on-close` that ended well.
+        hooked: Hooked,
+        /// Runs of it that did not.
+        hook_failures: HookFailures,
+        /// Its deeds that failed; they are tried again.
+        archive_faults: ArchiveFaults,
     }
 }

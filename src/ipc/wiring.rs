@@ -13,6 +13,8 @@ pub enum Role {
     Worker,
     /// Stores.
     Writer,
+    /// Seals, compresses and deletes closed segments.
+    Archiver,
 }
 
 /// The kinds of descriptors that outlive a moment.
@@ -86,32 +88,32 @@ pub enum Keeps {
 use Descriptor::*;
 use Keeps::{All, Makes, None, Own, Passing};
 
-/// The table: descriptor, supervisor, worker, writer.
-pub const TABLE: &[(Descriptor, Keeps, Keeps, Keeps)] = &[
-    (Listener, All, All, None),
-    (DataWrite, None, Own, None),
-    (DataRead, All, None, All),
-    (AckWrite, All, None, All),
-    (AckRead, None, Own, None),
-    (Staging, All, None, All),
-    (PrivateRead, All, None, All),
-    (PrivateWrite, All, None, All),
-    (CommitRecord, All, None, Passing),
-    (Scoreboard, None, Passing, Passing),
-    (Admission, All, Passing, None),
-    (Directory, All, None, All),
-    (Lock, All, None, All),
-    (Segment, All, None, Passing),
-    (LiveSegment, None, None, Makes),
-    (Null, None, None, Makes),
-    (ControlSupervisor, All, None, None),
-    (ControlRole, None, Own, Own),
-    (Notify, All, None, None),
-    (Control, All, None, None),
-    (PidFile, All, None, None),
-    (Signals, Makes, Makes, Makes),
-    (Epoll, Makes, Makes, Makes),
-    (SyncDone, None, None, Makes),
+/// The table: descriptor, supervisor, worker, writer, archiver.
+pub const TABLE: &[(Descriptor, Keeps, Keeps, Keeps, Keeps)] = &[
+    (Listener, All, All, None, None),
+    (DataWrite, None, Own, None, None),
+    (DataRead, All, None, All, None),
+    (AckWrite, All, None, All, None),
+    (AckRead, None, Own, None, None),
+    (Staging, All, None, All, None),
+    (PrivateRead, All, None, All, None),
+    (PrivateWrite, All, None, All, None),
+    (CommitRecord, All, None, Passing, None),
+    (Scoreboard, None, Passing, Passing, Passing),
+    (Admission, All, Passing, None, None),
+    (Directory, All, None, All, All),
+    (Lock, All, None, All, All),
+    (Segment, All, None, Passing, None),
+    (LiveSegment, None, None, Makes, None),
+    (Null, None, None, Makes, None),
+    (ControlSupervisor, All, None, None, None),
+    (ControlRole, None, Own, Own, Own),
+    (Notify, All, None, None, None),
+    (Control, All, None, None, None),
+    (PidFile, All, None, None, None),
+    (Signals, Makes, Makes, Makes, Makes),
+    (Epoll, Makes, Makes, Makes, Makes),
+    (SyncDone, None, None, Makes, None),
 ];
 
 /// A descriptor that is open in the supervisor at the moment of a fork.
@@ -137,6 +139,7 @@ pub fn keeps(role: Role, what: Descriptor) -> Keeps {
         Role::Supervisor => row.1,
         Role::Worker => row.2,
         Role::Writer => row.3,
+        Role::Archiver => row.4,
     })
 }
 

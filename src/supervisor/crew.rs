@@ -52,22 +52,22 @@ pub struct Writer {
 }
 
 /// What is made for a role before it is forked.
-struct Prepared {
-    ours: OwnedFd,
-    theirs: OwnedFd,
-    memory: OwnedFd,
-    scoreboard: Scoreboard,
+pub(super) struct Prepared {
+    pub ours: OwnedFd,
+    pub theirs: OwnedFd,
+    pub memory: OwnedFd,
+    pub scoreboard: Scoreboard,
 }
 
 impl Prepared {
-    fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let (ours, theirs) = fdpass::pair()?;
         let memory = Scoreboard::memory()?;
         let scoreboard = Scoreboard::map(memory.as_fd())?;
         Ok(Self { ours, theirs, memory, scoreboard })
     }
 
-    fn held(&self) -> [Held; 2] {
+    pub fn held(&self) -> [Held; 2] {
         [own(Descriptor::ControlRole, &self.theirs), own(Descriptor::Scoreboard, &self.memory)]
     }
 }
@@ -82,7 +82,7 @@ fn shared(what: Descriptor, fd: &impl AsRawFd) -> Held {
 
 impl Supervisor {
     /// Everything open here that some role keeps.
-    fn inventory(&self) -> Vec<Held> {
+    pub(super) fn inventory(&self) -> Vec<Held> {
         let ground = &self.ground;
         let mut held = vec![
             shared(Descriptor::Directory, &ground.store.directory),
@@ -124,6 +124,7 @@ impl Supervisor {
                 tried = tried.filter(Result::is_err).or(Some(forked));
             }
         }
+        let tried = tried.or_else(|| self.fork_archiver_if_due(now));
         tried.into_iter().for_each(|tried| self.note_forks(tried));
     }
 
@@ -268,7 +269,7 @@ impl Supervisor {
 
 /// A child that cannot be watched (epoll_ctl(2): `ENOMEM`, `ENOSPC`) would never be heard: it is killed, and replaced as
 /// any that dies.
-fn unwatched_must_die(role: &str, pid: Pid, watched: io::Result<()>) {
+pub(super) fn unwatched_must_die(role: &str, pid: Pid, watched: io::Result<()>) {
     if let Err(error) = watched {
         crate::error!("cannot watch {role} ({pid}): {error}; it is replaced");
         let _ = process::signal_child(pid, Signal::SIGKILL);
@@ -276,7 +277,7 @@ fn unwatched_must_die(role: &str, pid: Pid, watched: io::Result<()>) {
 }
 
 /// A new process's first words about itself.
-fn enter(role: &str, log_role: &str) {
+pub(super) fn enter(role: &str, log_role: &str) {
     title::set(&format!("echostored: {role}"));
     crate::log::set_role(log_role);
     crash::point(log_role);

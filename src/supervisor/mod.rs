@@ -3,6 +3,7 @@
 //! Promise: single-threaded for ever, so that it may fork at any time; it holds the read end of every data pipe, so that
 //! a dead writer destroys nothing; it replaces whoever dies, and leaves last but for nobody.
 
+mod archive;
 mod control;
 mod crew;
 mod detach;
@@ -46,6 +47,7 @@ use watchdog::Watchdog;
 const SIGNALS: u64 = 0;
 const WRITER: u64 = 1;
 const CONTROL: u64 = 2;
+const ARCHIVER: u64 = 3;
 const FIRST_WORKER: u64 = 16;
 
 /// How often the status line and the deadlines are looked at.
@@ -137,6 +139,7 @@ struct Supervisor {
     writer_due: Option<Instant>,
     /// Rounds of forks in a row in which one failed.
     failed_forks: u32,
+    archive: archive::Archive,
     workers: Vec<crew::Worker>,
     /// By number: deaths, and when a missing worker is forked.
     slots: Vec<(Deaths, Option<Instant>)>,
@@ -192,6 +195,7 @@ impl Supervisor {
             writer_deaths: Deaths::default(),
             writer_due: Some(Instant::now()),
             failed_forks: 0,
+            archive: archive::Archive::default(),
             workers: Vec::new(),
             slots: Vec::new(),
             wanted_workers: worker_count(&config),
@@ -232,6 +236,7 @@ impl Supervisor {
                     SIGNALS => self.take_signals(),
                     WRITER => self.hear_writer(),
                     CONTROL => self.open_door(),
+                    ARCHIVER => self.hear_archiver(),
                     control::FIRST_TOKEN.. => self.hear_client(event),
                     token => self.hear_worker(token - FIRST_WORKER),
                 }
@@ -250,6 +255,7 @@ impl Supervisor {
     fn advance(&mut self, now: Instant) -> Option<u8> {
         self.notify.flush();
         self.watch_progress(now);
+        self.tell_settled();
         self.unsent = self.flush_channels();
         if let Some(code) = self.advance_stop(now) {
             return Some(code);
@@ -286,7 +292,8 @@ impl Supervisor {
     /// True: some message still waits for room.
     fn flush_channels(&mut self) -> bool {
         let writer = self.writer.as_mut().is_some_and(|writer| !writer.channel.flush());
-        self.workers.iter_mut().fold(writer, |unsent, worker| !worker.channel.flush() || unsent)
+        let archiver = self.archive.archiver.as_mut().is_some_and(|archiver| !archiver.channel.flush());
+        self.workers.iter_mut().fold(writer || archiver, |unsent, worker| !worker.channel.flush() || unsent)
     }
 
     fn start_has_failed(&self) -> bool {
@@ -313,6 +320,7 @@ impl Supervisor {
             crate::notice!("ready: {} workers, store {}", self.wanted_workers, self.config.store.directory.display());
         }
         self.was_ready = true;
+        self.archive.want(now);
         self.tell_ready = false;
         self.last_words = None;
         self.retire_old_generations(now);
@@ -363,7 +371,9 @@ impl Supervisor {
         let forks = self.slots.iter().filter_map(|slot| slot.1).filter(|_| may_fork);
         let closes = self.workers.iter().filter_map(|worker| worker.close_at).filter(|_| self.stop.is_none());
         let stop = self.stop.as_ref().and_then(Stop::wakes_at);
-        let next = forks.chain(closes).chain(self.writer_due).chain(stop).min();
+        let archiver = self.archive.due().filter(|_| self.was_ready && self.stop.is_none());
+        let archiver = archiver.or(self.archiver_wakes_at());
+        let next = forks.chain(closes).chain(self.writer_due).chain(stop).chain(archiver).min();
         let tick = if self.unsent { SEND_RETRY } else { TICK.min(self.watchdog.tick()) };
         next.map_or(tick, |at| at.saturating_duration_since(now)).min(tick)
     }

@@ -67,6 +67,7 @@ impl Supervisor {
                     self.segments.clear();
                 }
                 self.retire_writer();
+                self.archive.retire();
             }
             Err(fatal) => {
                 self.complaint.retry = Some(replace_at(&mut self.complaint.failures, false, Duration::ZERO, now));

@@ -2,8 +2,8 @@
 //!
 //! Promise: a configuration that is bad, or cannot be taken up, changes nothing and is logged with its reason; a listener
 //! that did not change never closes, and its backlog with it.
-use super::Supervisor;
 use super::reclaim::Complaint;
+use super::{Supervisor, archive};
 use crate::config::{self, Config};
 use crate::exit::Fatal;
 use crate::ipc::control::{ToWorker, ToWriter};
@@ -24,6 +24,7 @@ impl Supervisor {
                 if moved {
                     // A role keeps the standard error that it was forked with.
                     self.retire_writer();
+                    self.archive.retire();
                 }
                 self.complaint = Complaint::default();
                 self.reload_tried(None);
@@ -68,6 +69,9 @@ impl Supervisor {
         if writer_differs(&old, &self.config) {
             // Its successor goes on from the commit record; the frames wait in the pipes meanwhile.
             self.retire_writer();
+        }
+        if archive::differs(&old, &self.config) {
+            self.archive.retire();
         }
         Ok(())
     }

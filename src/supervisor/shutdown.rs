@@ -94,7 +94,8 @@ impl Stop {
 
     /// When there is something to do without any event.
     pub fn wakes_at(&self) -> Option<Instant> {
-        Some(self.deadline)
+        // Once the writer has left, the archiver is waited for.
+        Some(self.deadline).filter(|_| self.writer_code.is_none())
     }
 }
 
@@ -122,6 +123,7 @@ impl Supervisor {
         self.notify.stopping("stopping");
         self.stop = Some(Stop::new(now, now + self.config.server.shutdown_timeout, code));
         self.tell_workers(ToWorker::Close);
+        self.archive.retire();
         // Who comes now is refused at once, and can go elsewhere; or waits for the next daemon, if a service manager has the
         // sockets, too.
         self.ground.listeners = Listeners::default();
@@ -153,6 +155,10 @@ impl Supervisor {
             stop.deadline = now + if stop.hurry { WRITER_HURRY } else { WRITER_GRACE };
         }
         if stop.stage == Stage::Finishing {
+            if stop.writer_code.is_some() && self.archiver_lingers(now) {
+                return None;
+            }
+            let stop = self.stop.as_mut()?;
             if let Some(code) = stop.writer_code {
                 if code == exit::OK && !stop.given_up {
                     // All is stored: the next daemon begins a run of its own.

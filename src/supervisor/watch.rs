@@ -49,6 +49,8 @@ impl Supervisor {
             let worker = self.workers.swap_remove(index);
             self.ground.control.ledger.bury_worker(&worker.scoreboard);
             self.worker_died(&worker, ending, now);
+        } else if self.archive.archiver.as_ref().is_some_and(|archiver| archiver.pid == pid) {
+            self.bury_archiver(ending, now);
         }
     }
 
@@ -139,7 +141,9 @@ impl Supervisor {
             ToSupervisor::Settled(sequence) => self.segments.retain(|(kept, _)| *kept != sequence),
             ToSupervisor::Drained(id) => self.ground.run.drop_link(id, &mut self.notify),
             ToSupervisor::Reclaim => self.reclaim(Instant::now()),
-            ToSupervisor::Full | ToSupervisor::Pruned => {}
+            ToSupervisor::Full => self.make_room(),
+            // Only the archiver says that.
+            ToSupervisor::Pruned => {}
             ToSupervisor::Broken(id) => {
                 self.ground.run.drop_link(id, &mut self.notify);
                 if let Some(worker) = self.workers.iter().find(|worker| worker.id == id) {

@@ -224,6 +224,7 @@ impl Supervisor {
         let stopping = self.stop.is_some();
         if !stopping {
             self.look_at_roles(now);
+            self.watch_archiver(now);
         }
         if self.was_ready && self.watchdog.wants_food(now, stopping) && self.notify.watchdog() {
             self.watchdog.fed = Some(now);

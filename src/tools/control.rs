@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::config;
 use crate::exit;
 use crate::ipc::command::{self, Reply, Request};
-use crate::ipc::report::Report;
+use crate::ipc::report::{ArchiverCounts, Backlog, Report};
 
 /// The daemon answers within 30 s that something takes too long. One that does not is itself hung.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -145,7 +145,7 @@ fn printable(text: &str) -> String {
 
 /// The status for people.
 fn text(report: &Report) -> String {
-    let Report { totals, writer, workers, .. } = report;
+    let Report { totals, writer, workers, archiver, .. } = report;
     let state = match () {
         () if report.stopping => "stopping",
         () if !report.ready => "not ready",
@@ -166,6 +166,8 @@ fn text(report: &Report) -> String {
         ("mode", format!("echo {}, framing {}", report.echo, report.framing)),
         ("stored", format!("{} messages, {} bytes, {} rotations", stored.messages, stored.bytes, stored.rotations)),
         ("disk", format!("{} syncs, {} faults, {} messages refused", stored.syncs, stored.faults, stored.refused)),
+        ("closed", archiver.as_ref().map_or_else(|| "not known".to_owned(), |archiver| closed(&archiver.backlog))),
+        ("archived", archived(&totals.archiver)),
         ("accepted", format!("{} connections", totals.workers.accepted)),
     ];
     let mut text = String::new();
@@ -187,7 +189,30 @@ fn text(report: &Report) -> String {
         let (pid, state) = (writer.pid.to_string(), serving(writer.ready).to_owned());
         table.push(["writer".into(), pid, time(writer.uptime_seconds), "".into(), state, "".into(), messages, bytes]);
     }
+    if let Some(archiver) = archiver {
+        let (pid, state) = (archiver.pid.to_string(), serving(archiver.ready).to_owned());
+        let blank = String::new;
+        table.push(["archiver".into(), pid, time(archiver.uptime_seconds), blank(), state, blank(), blank(), blank()]);
+    }
     text + "\n" + &aligned(&table)
+}
+
+/// The closed files, and what waits.
+fn closed(backlog: &Backlog) -> String {
+    let Backlog { closed, closed_bytes, unsealed, uncompressed, unhooked } = backlog;
+    let mut text = format!("{closed} files, {closed_bytes} bytes");
+    for (count, what) in [(unsealed, "to seal"), (uncompressed, "to compress"), (unhooked, "to hand on")] {
+        if *count > 0 {
+            let _ = write!(text, ", {count} {what}");
+        }
+    }
+    text
+}
+
+fn archived(counts: &ArchiverCounts) -> String {
+    let ArchiverCounts { sealed, compressed, pruned, hooked, hook_failures, archive_faults } = counts;
+    let hooks = format!("{hooked} handed on ({hook_failures} failures)");
+    format!("{sealed} sealed, {compressed} compressed, {pruned} deleted, {hooks}, {archive_faults} faults")
 }
 
 fn serving(ready: bool) -> &'static str {

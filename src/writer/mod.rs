@@ -231,7 +231,7 @@ impl Writer {
                 Received::Message(ToWriter::Retire) => return Ok(Some(Leave::Retired)),
                 Received::Message(ToWriter::Remind) => self.remind(),
                 Received::Message(ToWriter::Stop) => self.stop_waiting(),
-                Received::Message(ToWriter::Room) => {}
+                Received::Message(ToWriter::Room) => self.room_was_made(),
                 Received::Message(ToWriter::Finish) => {
                     self.finishing = true;
                     self.stop_waiting();

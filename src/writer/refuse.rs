@@ -7,6 +7,7 @@ use super::Writer;
 use super::uplink::Uplink;
 use crate::config::OnDiskFull;
 use crate::ipc::commit::Mark;
+use crate::ipc::control::ToSupervisor;
 use crate::ipc::scoreboard::Count;
 use crate::log::Limiter;
 use crate::store::clock;
@@ -64,6 +65,19 @@ impl Writer {
             self.room.cautious_until = now + CAUTION;
         }
         self.scoreboard.set(Count::Full, u64::from(self.room.full.is_some()));
+        let prune = self.config.store.on_disk_full == OnDiskFull::Prune && self.channel.unsent() == 0;
+        if self.room.full.is_some() && prune {
+            self.channel.send(ToSupervisor::Full);
+        }
+    }
+
+    /// Something was deleted: what there was no room for is tried again at once.
+    pub(super) fn room_was_made(&mut self) {
+        if self.room.full.is_some() {
+            let now = Instant::now();
+            self.stalled = self.stalled.map(|_| now);
+            self.rotation_retry = self.rotation_retry.map(|_| now);
+        }
     }
 
     /// Whether frames are refused rather than wait for room.

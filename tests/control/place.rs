@@ -62,8 +62,8 @@ fn no_role_holds_any_of_it() {
         |pid: i32| processes::descriptors(pid).iter().filter(|held| held.target.starts_with("socket:")).count();
     let at = socket(&daemon);
     let connected: Vec<UnixStream> = (0..3).map(|_| connect(&at, b"")).collect();
-    wait_until(DEADLINE, "three clients beside five sockets", || {
-        sockets(daemon.supervisor()) == 3 + 1 + 1 + 1 + (daemon.workers().len() + 1)
+    wait_until(DEADLINE, "three clients beside six sockets", || {
+        sockets(daemon.supervisor()) == 3 + 1 + 1 + 1 + (daemon.workers().len() + 2)
     });
     // Forked while they are connected.
     let old: Vec<i32> = [daemon.workers(), vec![daemon.writer()]].concat();

@@ -160,7 +160,7 @@ impl House {
         wait_until(DEADLINE, "the processes that it began with", || {
             daemon.roles("writer").len() == 1
                 && daemon.workers().len() == WORKERS
-                && processes::family(daemon.supervisor()).len() == WORKERS + 2
+                && processes::family(daemon.supervisor()).len() == WORKERS + 3
         });
         self.report.watch.look(daemon);
         daemon.signal(Signal::SIGUSR1);

@@ -26,7 +26,7 @@ fn an_installed_package_serves() {
         assert_eq!(processes::status(pid, "Uid"), vec![uid.trim(); 4], "user of {:?}", processes::title(pid));
     }
     let shown = service.must("systemctl status echostored");
-    for role in ["supervisor", "worker 1", "writer"] {
+    for role in ["supervisor", "worker 1", "writer", "archiver"] {
         assert!(shown.contains(&format!("echostored: {role}")), "no {role} in:\n{shown}");
     }
     assert_eq!(service.must("systemctl --failed --no-legend"), "");

@@ -1,6 +1,8 @@
 //! What `status` tells: looked up, never asked of a role, so that one that hangs delays nobody.
 use crate::config::Choice;
-use crate::ipc::report::{Report, SCHEMA, Totals, Worker, WorkerCounts, Writer, WriterCounts};
+use crate::ipc::report::{
+    Archiver, ArchiverCounts, Backlog, Report, SCHEMA, Totals, Worker, WorkerCounts, Writer, WriterCounts,
+};
 use crate::ipc::scoreboard::Scoreboard;
 use crate::supervisor::{Supervisor, crew, status};
 use crate::sys::process::{Pid, own_pid};
@@ -41,6 +43,11 @@ impl Ledger {
         self.dead.writer.add(WriterCounts::of(scoreboard));
     }
 
+    /// Keeps what a dead archiver counted.
+    pub fn bury_archiver(&mut self, scoreboard: &Scoreboard) {
+        self.dead.archiver.add(ArchiverCounts::of(scoreboard));
+    }
+
     /// Whether it is time to take the rate.
     pub fn is_due(&self, now: Instant) -> bool {
         now >= self.measured + SPAN
@@ -61,6 +68,8 @@ impl Supervisor {
         let mut totals = self.ground.control.ledger.dead;
         self.workers.iter().for_each(|worker| totals.workers.add(WorkerCounts::of(&worker.scoreboard)));
         self.writer.iter().for_each(|writer| totals.writer.add(WriterCounts::of(&writer.scoreboard)));
+        let archiver = self.archive.archiver.iter();
+        archiver.for_each(|archiver| totals.archiver.add(ArchiverCounts::of(&archiver.scoreboard)));
         totals
     }
 
@@ -98,6 +107,13 @@ impl Supervisor {
                 uptime_seconds: seconds(writer.born, now),
                 ready: writer.ready,
                 counts: WriterCounts::of(&writer.scoreboard),
+            }),
+            archiver: self.archive.archiver.as_ref().map(|archiver| Archiver {
+                pid: number(archiver.pid),
+                uptime_seconds: seconds(archiver.born, now),
+                ready: archiver.ready,
+                backlog: Backlog::of(&archiver.scoreboard),
+                counts: ArchiverCounts::of(&archiver.scoreboard),
             }),
         }
     }
