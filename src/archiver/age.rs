@@ -106,7 +106,8 @@ impl Ages {
 
     /// The age at `now` of what was closed at `closed`: µs since 1970.
     pub fn age(&self, closed: i64, now: i64) -> Duration {
-        let steps = self.steps.iter().filter(|step| closed <= step.before).fold(0i64, |sum, step| sum.saturating_add(step.by));
+        let steps =
+            self.steps.iter().filter(|step| closed <= step.before).fold(0i64, |sum, step| sum.saturating_add(step.by));
         let micros = now.saturating_sub(closed).saturating_sub(steps);
         Duration::from_micros(u64::try_from(micros).unwrap_or(0))
     }

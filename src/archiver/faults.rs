@@ -122,7 +122,9 @@ mod tests {
             faults.note(Deed::Seal, "it", Some(&name(1)), &error, now);
         }
         let after = |seconds| now + Duration::from_secs(seconds);
-        assert!(faults.rests(Deed::Seal, Some(&name(1)), after(3)) && !faults.rests(Deed::Seal, Some(&name(1)), after(4)));
+        assert!(
+            faults.rests(Deed::Seal, Some(&name(1)), after(3)) && !faults.rests(Deed::Seal, Some(&name(1)), after(4))
+        );
         assert!(!faults.rests(Deed::Seal, Some(&name(2)), now) && !faults.rests(Deed::Compress, Some(&name(1)), now));
         faults.note(Deed::Compress, "it", None, &error, now);
         assert!(faults.rests(Deed::Compress, Some(&name(2)), now) && faults.rests(Deed::Compress, None, now));

@@ -98,7 +98,8 @@ impl Hook {
             failing: None,
             told: Limiter::new(),
         };
-        let read = directory::read_small(directory, FILE).and_then(|text| text.map(|text| directory::parse(&text)).transpose());
+        let read = directory::read_small(directory, FILE)
+            .and_then(|text| text.map(|text| directory::parse(&text)).transpose());
         match read {
             Ok(done) => hook.done = done.unwrap_or_default(),
             Err(error) if hook.is_on() => warn!("cannot read {FILE}: {error}; all closed files are handed on again"),
@@ -120,6 +121,11 @@ impl Hook {
     /// Every segment up to this number was, but for a few.
     pub fn through(&self) -> u64 {
         self.done.through
+    }
+
+    /// These few, the lowest first.
+    pub fn left(&self) -> &[u64] {
+        &self.done.left
     }
 
     /// The segment that it runs on.
@@ -206,7 +212,8 @@ impl Hook {
     }
 
     fn failed(&mut self, name: SegmentName, why: &str, now: Instant) -> Ended {
-        let attempts = self.failing.take().filter(|failing| failing.name == name).map_or(0, |failing| failing.attempts) + 1;
+        let attempts =
+            self.failing.take().filter(|failing| failing.name == name).map_or(0, |failing| failing.attempts) + 1;
         let wait = back_off(attempts);
         let seconds = u64::try_from(crate::store::clock::now_seconds()).unwrap_or(0);
         if let Some(held) = self.told.admit(seconds) {
@@ -222,10 +229,17 @@ impl Hook {
     }
 
     /// Notes a segment as done. `passed_over`: numbers below it that could not be handed on.
-    pub fn note_done(&mut self, sequence: u64, passed_over: impl Iterator<Item = u64>, directory: BorrowedFd<'_>) -> io::Result<()> {
+    pub fn note_done(
+        &mut self,
+        sequence: u64,
+        passed_over: impl Iterator<Item = u64>,
+        directory: BorrowedFd<'_>,
+    ) -> io::Result<()> {
         if sequence > self.done.through {
-            let passed: Vec<u64> = passed_over.filter(|other| *other > self.done.through && *other < sequence).collect();
+            let passed: Vec<u64> =
+                passed_over.filter(|other| *other > self.done.through && *other < sequence).collect();
             self.done.left.extend(passed);
+            self.done.left.sort_unstable();
             self.done.through = sequence;
         } else {
             self.done.left.retain(|left| *left != sequence);

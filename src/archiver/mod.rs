@@ -155,9 +155,9 @@ impl Archiver {
     fn serve(mut self) -> io::Result<u8> {
         self.channel.send(ToSupervisor::Ready);
         let mut events = Vec::new();
-        let mut busy = false;
+        let (mut busy, mut turned) = (true, Instant::now());
         loop {
-            let timeout = if busy { Duration::ZERO } else { self.sleep(Instant::now()) };
+            let timeout = if busy { Duration::ZERO } else { self.sleep(turned) };
             self.poller.wait(Some(timeout), &mut events)?;
             self.scoreboard.add(Count::Heartbeat, 1);
             self.channel.flush();
@@ -168,7 +168,8 @@ impl Archiver {
                 }
             }
             self.scoreboard.set(Count::OnDisk, 1);
-            busy = self.turn(Instant::now(), full);
+            turned = Instant::now();
+            busy = self.turn(turned, full);
             self.scoreboard.set(Count::OnDisk, 0);
         }
     }

@@ -52,9 +52,8 @@ impl Archiver {
     }
 
     fn disk(&self) -> Option<Disk> {
-        let stat = nix::sys::statvfs::fstatvfs(&self.shelf.directory).ok()?;
-        let bytes = |blocks: u64| blocks.saturating_mul(stat.fragment_size());
-        Some(Disk { total: bytes(stat.blocks()), available: bytes(stat.blocks_available()) })
+        let (total, available) = file::room(&self.shelf.directory).ok()?;
+        Some(Disk { total, available })
     }
 
     /// A rule that stays unmet although all went that may is told once.

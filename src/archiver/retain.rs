@@ -124,7 +124,8 @@ pub(super) fn decide<N>(
 fn passed(rules: &Retain, around: Around) -> Option<Reason> {
     let files = rules.max_files.filter(|most| around.files > u64::from(*most)).map(Reason::MaxFiles);
     let size = || rules.max_total_size.filter(|most| around.bytes > *most).map(Reason::MaxTotalSize);
-    let free = || rules.min_free_space.filter(|least| around.disk.is_some_and(|disk| disk.available < wanted(disk, *least)));
+    let free =
+        || rules.min_free_space.filter(|least| around.disk.is_some_and(|disk| disk.available < wanted(disk, *least)));
     files.or_else(size).or_else(|| free().map(Reason::MinFreeSpace))
 }
 
@@ -200,7 +201,8 @@ mod tests {
 
     #[test]
     fn all_rules_hold_at_once_and_each_deletion_has_its_reason() {
-        let rules = Retain { max_files: Some(4), max_age: Some(HOUR * 5), max_total_size: Some(350), min_free_space: None };
+        let rules =
+            Retain { max_files: Some(4), max_age: Some(HOUR * 5), max_total_size: Some(350), min_free_space: None };
         let verdict = decide(&rules, around(6), closed(6, &[]), usize::MAX);
         let reasons: Vec<&str> = verdict.delete.iter().map(|(_, reason)| reason.name()).collect();
         assert_eq!(reasons, ["max-age", "max-files", "max-total-size"]);

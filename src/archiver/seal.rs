@@ -8,8 +8,8 @@ use crate::store::manifest::Seal;
 use crate::store::names::{Form, SegmentName};
 use crate::store::parse;
 use crate::store::record::Stamp;
-use crate::sys::file::{self, Access};
 use crate::sys::BorrowedFd;
+use crate::sys::file::{self, Access};
 use std::io::{self, Read};
 
 /// What is read at once.
@@ -139,7 +139,8 @@ impl Lines {
         };
         let Some(Ok(time)) = time.map(<[u8; Stamp::LEN]>::try_from) else { return };
         // A time within the span widens nothing, whatever it is: only the others are looked at closely.
-        if self.span.is_some_and(|(lowest, highest)| lowest <= time && time <= highest) || Stamp::parse(&time).is_none() {
+        if self.span.is_some_and(|(lowest, highest)| lowest <= time && time <= highest) || Stamp::parse(&time).is_none()
+        {
             return;
         }
         self.span = Some(self.span.map_or((time, time), |(lowest, highest)| (lowest.min(time), highest.max(time))));
@@ -187,7 +188,11 @@ mod tests {
         for format in [Format::Text, Format::Jsonl] {
             let bytes = records(format, &[50, 7, 99, 8, 60]);
             for piece in (1..100).chain([bytes.len()]) {
-                assert_eq!(scanned(&bytes, Some(format), piece), (5, Some((stamp(7), stamp(99)))), "{format:?}, {piece}");
+                assert_eq!(
+                    scanned(&bytes, Some(format), piece),
+                    (5, Some((stamp(7), stamp(99)))),
+                    "{format:?}, {piece}"
+                );
             }
             assert_eq!(scanned(&bytes, None, bytes.len()), (5, Some((stamp(7), stamp(99)))));
             // Without its last LF it is a line all the same.

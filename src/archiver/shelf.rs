@@ -156,6 +156,16 @@ impl Shelf {
         self.items.iter()
     }
 
+    /// Those from this number on.
+    pub fn items_from(&self, sequence: u64) -> impl Iterator<Item = (&SegmentName, &Item)> {
+        self.items.range(first_of(sequence)..)
+    }
+
+    /// The one of this number.
+    pub fn of_number(&self, sequence: u64) -> Option<&SegmentName> {
+        self.items_from(sequence).next().map(|(name, _)| name).filter(|name| name.sequence == sequence)
+    }
+
     /// How many there are.
     pub fn count(&self) -> u64 {
         self.items.len() as u64
@@ -173,9 +183,7 @@ impl Shelf {
 
     /// Whether a segment of this number is there, closed or not.
     pub fn has_number(&self, sequence: u64) -> bool {
-        let least = SegmentName { prefix: String::new(), sequence, start: i64::MIN };
-        self.items.range(least..).next().is_some_and(|(name, _)| name.sequence == sequence)
-            || self.open.iter().any(|open| open.name.sequence == sequence)
+        self.of_number(sequence).is_some() || self.open.iter().any(|open| open.name.sequence == sequence)
     }
 
     /// Closed segments that are not settled yet: they count, and stay.
@@ -348,6 +356,11 @@ impl Shelf {
         });
         self.others = sizes.collect();
     }
+}
+
+/// Before all names of this number.
+fn first_of(sequence: u64) -> SegmentName {
+    SegmentName { prefix: String::new(), sequence, start: i64::MIN }
 }
 
 fn size(stat: &FileStat) -> u64 {

@@ -34,7 +34,9 @@ impl Archiver {
         let found = self.shelf.look(|name| manifest.seal(name).is_some())?;
         let Found { came, left, foreign } = found;
         for file in foreign {
-            warn!("{file} is none of the store's: another file has its number, or it is no regular file; it is left alone");
+            warn!(
+                "{file} is none of the store's: another file has its number, or it is no regular file; it is left alone"
+            );
         }
         came.iter().for_each(|name| self.take_in(name));
         left.iter().for_each(|name| self.let_go(name));
@@ -52,8 +54,15 @@ impl Archiver {
     /// Says what is wrong with a manifest that was read.
     fn tell_flaws(&self, read: &Looked) {
         let manifest = self.ledger.manifest();
-        if *read == Looked::Read && let Some(flaw) = manifest.flaws.first() {
-            warn!("{MANIFEST}, line {}: {} ({} lines are flawed); it is gone on with", flaw.line, flaw.what, manifest.flaws.len());
+        if *read == Looked::Read
+            && let Some(flaw) = manifest.flaws.first()
+        {
+            warn!(
+                "{MANIFEST}, line {}: {} ({} lines are flawed); it is gone on with",
+                flaw.line,
+                flaw.what,
+                manifest.flaws.len()
+            );
         }
     }
 
@@ -180,15 +189,18 @@ impl Archiver {
     /// Notes sealed segments that somebody else has deleted.
     fn note_gone(&mut self, missing: Vec<SegmentName>, now: Instant) {
         let manifest = self.ledger.manifest();
-        let gone: Vec<SegmentName> = missing.into_iter().filter(|name| {
-            let known = manifest.seal(name).is_some() && !manifest.gone.contains(&name.sequence);
-            let text = name.build();
-            let ours = manifest.was_pruned(name.sequence)
-                || self.unnoted.iter().any(|line| line.segment() == Some(&text))
-                || self.doomed.contains_key(name);
-            let is_open = || self.shelf.open.iter().any(|open| open.name == *name);
-            known && !ours && self.shelf.get(name).is_none() && !is_open() && self.is_away(&text)
-        }).collect();
+        let gone: Vec<SegmentName> = missing
+            .into_iter()
+            .filter(|name| {
+                let known = manifest.seal(name).is_some() && !manifest.gone.contains(&name.sequence);
+                let text = name.build();
+                let ours = manifest.was_pruned(name.sequence)
+                    || self.unnoted.iter().any(|line| line.segment() == Some(&text))
+                    || self.doomed.contains_key(name);
+                let is_open = || self.shelf.open.iter().any(|open| open.name == *name);
+                known && !ours && self.shelf.get(name).is_none() && !is_open() && self.is_away(&text)
+            })
+            .collect();
         for name in &gone {
             warn!("{} is gone: somebody else has deleted it", name.build());
             if self.hook.forget(name) {

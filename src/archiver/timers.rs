@@ -4,6 +4,7 @@ use super::age::News;
 use super::faults::Deed;
 use crate::ipc::scoreboard::Count;
 use crate::store::clock;
+use crate::store::manifest::MANIFEST;
 use crate::sys::{file, process};
 use std::io;
 use std::time::{Duration, Instant};
@@ -25,11 +26,13 @@ pub(super) struct Timers {
     /// The file system's free space is not believed before.
     pub space: Instant,
     publish: Instant,
+    /// Numbers have changed since, perhaps.
+    unpublished: bool,
 }
 
 impl Timers {
     pub fn new(now: Instant) -> Self {
-        Self { second: now, retain: now, space: now, publish: now }
+        Self { second: now, retain: now, space: now, publish: now, unpublished: false }
     }
 
     /// Whether retention is due, and when it is the next time.
@@ -53,8 +56,10 @@ impl Timers {
 }
 
 impl Archiver {
-    /// How long to wait for news.
-    pub(super) fn sleep(&self, now: Instant) -> Duration {
+    /// How long to wait for news after a turn at `turned`. What was due then and is still could not be done: no reason
+    /// to spin.
+    pub(super) fn sleep(&self, turned: Instant) -> Duration {
+        let now = Instant::now();
         let until = |at: Instant| at.saturating_duration_since(now);
         let retain = &self.config.retain;
         let watches = retain.max_age.is_some() || retain.max_total_size.is_some() || retain.min_free_space.is_some();
@@ -63,10 +68,10 @@ impl Archiver {
             Some(self.timers.retain).filter(|_| watches),
             self.shelf.next_look().filter(|_| self.shelf.is_settled()),
             self.hook.wake(),
+            Some(self.timers.publish).filter(|_| self.timers.unpublished),
         ];
-        // What is overdue was looked at, and could not be done: no reason to spin.
-        let least = Duration::from_millis(2);
-        timers.into_iter().flatten().map(until).map(|wait| wait.max(least)).chain([SECOND, self.tick]).min().unwrap_or(SECOND)
+        let waits = timers.into_iter().flatten().filter(|at| *at > turned).map(until);
+        waits.chain([SECOND, self.tick]).min().unwrap_or(SECOND)
     }
 
     /// Whether the store's path still leads to the directory that is held. If not, nothing is touched: the supervisor sees
@@ -87,6 +92,7 @@ impl Archiver {
         }
         self.timers.second = now + SECOND;
         self.look_at_clock(now);
+        self.fold(now);
         true
     }
 
@@ -105,7 +111,8 @@ impl Archiver {
         let news = self.ages.observe(&boot, wall, uptime);
         if let News::Step(by) = news {
             let seconds = by / 1_000_000;
-            let effect = if by > 0 { "files that were closed before do not age by it" } else { "files do not age by it" };
+            let effect =
+                if by > 0 { "files that were closed before do not age by it" } else { "files do not age by it" };
             notice!("the clock was set by {seconds} s; {effect}");
             self.timers.retain_now();
         }
@@ -114,6 +121,20 @@ impl Archiver {
             && let Err(error) = self.ages.save(self.shelf.fd())
         {
             self.faults.note(Deed::Note, ".archiver", None, &error, now);
+        }
+    }
+
+    /// Keeps the manifest short.
+    fn fold(&mut self, now: Instant) {
+        if self.faults.rests(Deed::Manifest, None, now) || !self.shelf.was_looked_at() {
+            return;
+        }
+        let doomed: Vec<u64> = self.doomed.keys().map(|name| name.sequence).collect();
+        let is_there = |number: u64| self.shelf.has_number(number) || doomed.contains(&number);
+        match self.ledger.fold(self.shelf.fd(), is_there) {
+            Ok(true) => debug!("{MANIFEST}: lines of deleted files are folded into one"),
+            Ok(false) => {}
+            Err(error) => self.faults.note(Deed::Manifest, MANIFEST, None, &error, now),
         }
     }
 
@@ -135,7 +156,8 @@ impl Archiver {
     /// Sets the numbers that the status shows.
     pub(super) fn publish(&mut self, now: Instant) {
         self.scoreboard.add(Count::ArchiveFaults, self.faults.take_count());
-        if now < self.timers.publish {
+        self.timers.unpublished = now < self.timers.publish;
+        if self.timers.unpublished {
             return;
         }
         self.timers.publish = now + PUBLISH;

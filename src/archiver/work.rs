@@ -1,11 +1,11 @@
 //! A turn of the archiver: what is most urgent, a piece of it.
 //!
 //! Deletions that were begun, retention, seals, the hook, compression: in this order, each the oldest first.
+use super::Archiver;
 use super::compress::{self, Compressing, Progress};
 use super::faults::{Deed, is_full};
 use super::hook::{Ended, Ready};
 use super::seal::Sealing;
-use super::Archiver;
 use crate::ipc::scoreboard::Count;
 use crate::store::directory;
 use crate::store::manifest::Line;
@@ -67,7 +67,10 @@ impl Archiver {
     /// Seals: a piece of the oldest.
     fn seal_on(&mut self, now: Instant) -> bool {
         if self.sealing.is_none() {
-            self.sealing = self.begin_seal(now);
+            match self.begin_seal(now) {
+                Some(begun) if begun.is_none() => return true,
+                begun => self.sealing = begun.flatten(),
+            }
         }
         let late = self.sealed_since.is_some_and(|since| now >= since + SEAL_WAITS);
         if self.sealed.len() >= BATCH || late || (self.sealing.is_none() && !self.sealed.is_empty()) {
@@ -88,7 +91,8 @@ impl Archiver {
         true
     }
 
-    fn begin_seal(&mut self, now: Instant) -> Option<Sealing> {
+    /// `None`: there is nothing to seal. Inside, it could not be begun.
+    fn begin_seal(&mut self, now: Instant) -> Option<Option<Sealing>> {
         // What cannot be added to the manifest is not read either.
         if self.sealed.len() >= BATCH || self.faults.rests(Deed::Manifest, None, now) {
             return None;
@@ -98,10 +102,10 @@ impl Archiver {
         let form = self.shelf.get(&name)?.form()?;
         let era = directory::era(self.shelf.fd()).filter(|era| name.sequence >= era.since);
         match Sealing::begin(self.shelf.fd(), &name, form, self.cut(&name), era.map(|era| era.format)) {
-            Ok(sealing) => Some(sealing),
+            Ok(sealing) => Some(Some(sealing)),
             Err(error) => {
                 self.cannot_seal(&name, &error, now);
-                None
+                Some(None)
             }
         }
     }
@@ -141,7 +145,8 @@ impl Archiver {
         if !self.hook.is_on() {
             return;
         }
-        let pending = self.shelf.items().map(|(name, _)| name);
+        let left = self.hook.left().iter().filter_map(|number| self.shelf.of_number(*number));
+        let pending = left.chain(self.shelf.items_from(self.hook.through() + 1).map(|(name, _)| name));
         let name = self.hook.choose(pending, |name| self.ready(name, now), now).cloned();
         let Some(name) = name else { return };
         let form = self.shelf.get(&name).and_then(super::shelf::Item::form);
@@ -171,8 +176,8 @@ impl Archiver {
         self.scoreboard.add(Count::Hooked, 1);
         crash::point("archive-hook-done");
         let passed: Vec<u64> = {
-            let items = self.shelf.items().map(|(name, _)| name.sequence);
-            items.filter(|sequence| *sequence > self.hook.through() && *sequence < ended.name.sequence).collect()
+            let items = self.shelf.items_from(self.hook.through() + 1).map(|(name, _)| name.sequence);
+            items.take_while(|sequence| *sequence < ended.name.sequence).collect()
         };
         if let Err(error) = self.hook.note_done(ended.name.sequence, passed.into_iter(), self.shelf.fd()) {
             self.faults.note(Deed::Note, ".on-close", None, &error, Instant::now());
@@ -184,12 +189,13 @@ impl Archiver {
         if !self.hook.is_on() {
             return 0;
         }
-        self.shelf.items().rev().filter(|(name, _)| self.hook.is_pending(name.sequence)).count() as u64
+        self.shelf.items_from(self.hook.through() + 1).count() as u64 + self.hook.left().len() as u64
     }
 
     /// Compresses: a piece of the oldest.
     fn compress_on(&mut self, now: Instant) -> bool {
-        let Some(mut job) = self.compressing.take().or_else(|| self.begin_compression(now)) else { return false };
+        let job = self.compressing.take().map(Some).or_else(|| self.begin_compression(now));
+        let Some(Some(mut job)) = job else { return job.is_some() };
         let progress = job.step(self.shelf.fd());
         let name = job.name.clone();
         match progress {
@@ -239,7 +245,8 @@ impl Archiver {
         self.look_again_at(name);
     }
 
-    fn begin_compression(&mut self, now: Instant) -> Option<Compressing> {
+    /// `None`: there is nothing to compress. Inside, it could not be begun, or was done at once.
+    fn begin_compression(&mut self, now: Instant) -> Option<Option<Compressing>> {
         let may = |name: &&SegmentName| {
             !self.faults.rests(Deed::Compress, Some(name), now)
                 && !self.is_busy(name)
@@ -248,14 +255,14 @@ impl Archiver {
         let name = self.uncompressed.iter().find(may)?.clone();
         let Some(form) = compress::form(self.config.compress.method) else {
             self.drop_twins(&name, now);
-            return None;
+            return Some(None);
         };
         let seal = self.ledger.manifest().seal(&name)?;
         match Compressing::begin(self.shelf.fd(), &name, form, seal) {
-            Ok(job) => Some(job),
+            Ok(job) => Some(Some(job)),
             Err(error) => {
                 self.cannot_compress(&name, &error, now);
-                None
+                Some(None)
             }
         }
     }

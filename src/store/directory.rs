@@ -257,12 +257,7 @@ pub fn set_era(directory: BorrowedFd<'_>, era: Era) -> io::Result<()> {
 }
 
 /// Replaces a small file as a whole, durably: written under another name, synced, renamed, the directory synced.
-pub fn replace(
-    directory: BorrowedFd<'_>,
-    name: &str,
-    temporary: &str,
-    content: &impl Serialize,
-) -> io::Result<()> {
+pub fn replace(directory: BorrowedFd<'_>, name: &str, temporary: &str, content: &impl Serialize) -> io::Result<()> {
     let text = toml::to_string(content).map_err(io::Error::other)?;
     file::unlink_at(directory, temporary)?;
     let mut new = file::open_at(directory, temporary, Access::CreateNew, 0o640)?;

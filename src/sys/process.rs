@@ -157,7 +157,8 @@ pub fn lower_priority() -> Vec<(&'static str, io::Error)> {
     // SAFETY: setpriority takes three numbers.
     let cpu = || check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice.max(NICE)) } as isize);
     // SAFETY: ioprio_set takes three numbers; 0 is this process.
-    let disk = || check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, LAST_OF_BEST_EFFORT) } as isize);
+    let disk =
+        || check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, LAST_OF_BEST_EFFORT) } as isize);
     let results = [("setpriority", cpu()), ("ioprio_set", disk())];
     results.into_iter().filter_map(|(what, result)| Some((what, result.err()?))).collect()
 }
