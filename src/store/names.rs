@@ -51,9 +51,12 @@ impl SegmentName {
         let (rest, start) = name.strip_suffix(LOG_SUFFIX)?.rsplit_once('-')?;
         let (prefix, sequence) = rest.rsplit_once('-')?;
         valid_prefix(prefix).ok()?;
-        let parsed = Self { prefix: prefix.to_owned(), sequence: sequence.parse().ok()?, start: parse_start(start)? };
-        // One rule for every other spelling (a sign, a missing or needless zero): it is not what `build` writes.
-        (parsed.build() == name).then_some(parsed)
+        // Every other spelling is not what `build` writes. A directory may have a hundred thousand names: no allocation here.
+        let digits = sequence.len() >= 10 && sequence.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits || (sequence.len() > 10 && sequence.starts_with('0')) {
+            return None;
+        }
+        Some(Self { prefix: prefix.to_owned(), sequence: sequence.parse().ok()?, start: parse_start(start)? })
     }
 }
 
@@ -133,6 +136,16 @@ pub fn valid_prefix(prefix: &str) -> Result<(), &'static str> {
 
 /// `20261122T084200Z` as Unix seconds.
 fn parse_start(text: &str) -> Option<i64> {
+    let bytes = text.as_bytes();
+    let sound = bytes.len() == 16
+        && bytes.iter().enumerate().all(|(at, byte)| match at {
+            8 => *byte == b'T',
+            15 => *byte == b'Z',
+            _ => byte.is_ascii_digit(),
+        });
+    if !sound {
+        return None;
+    }
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u32>().ok();
     let date = NaiveDate::from_ymd_opt(number(0, 4)?.try_into().ok()?, number(4, 6)?, number(6, 8)?)?;
     Some(date.and_hms_opt(number(9, 11)?, number(11, 13)?, number(13, 15)?)?.and_utc().timestamp())
