@@ -32,6 +32,9 @@ impl Archiver {
         let files = self.shelf.count() + self.shelf.unsettled();
         let disk = rules.min_free_space.filter(|_| now >= self.timers.space).and_then(|_| self.disk());
         let wall = clock::now_micros();
+        if rules.max_age.is_some() {
+            self.look_at_clock(wall, now);
+        }
         let times = in_order(self.shelf.items().map(|(name, item)| self.closed_at(name, item)), wall);
         let closed = self.shelf.items().zip(times).map(|((name, item), closed)| Closed {
             name: name.clone(),

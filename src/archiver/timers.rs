@@ -91,13 +91,13 @@ impl Archiver {
             return false;
         }
         self.timers.second = now + SECOND;
-        self.look_at_clock(now);
+        self.look_at_clock(clock::now_micros(), now);
         self.fold(now);
         true
     }
 
-    /// Notes a clock that was set.
-    fn look_at_clock(&mut self, now: Instant) {
+    /// Notes a clock that was set, if it shows `wall` now: before anything is judged by it.
+    pub(super) fn look_at_clock(&mut self, wall: i64, now: Instant) {
         let look = || -> io::Result<(String, i64)> {
             let uptime = i64::try_from(process::since_boot()?.as_micros()).map_err(io::Error::other)?;
             Ok((process::boot_id()?, uptime))
@@ -107,7 +107,6 @@ impl Archiver {
             // Without either the clock is trusted.
             Err(error) => return debug!("cannot look at the time since boot: {error}"),
         };
-        let wall = clock::now_micros();
         let news = self.ages.observe(&boot, wall, uptime);
         if let News::Step(by) = news {
             let seconds = by / 1_000_000;

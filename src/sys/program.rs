@@ -42,6 +42,7 @@ pub fn start(program: &str, arguments: &[OsString], variables: &[(&str, &OsStr)]
                 Signal::SIGUSR1,
                 Signal::SIGUSR2,
                 Signal::SIGPIPE,
+                Signal::SIGXFSZ,
             ])?;
             close_at_exec();
             Ok(())

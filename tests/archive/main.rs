@@ -37,7 +37,8 @@ pub fn is_done(daemon: &Daemon, suffix: &str) {
     wait_until(DEADLINE, "sealed and compressed files", || {
         let files = closed(&daemon.store());
         let manifest = manifest(&daemon.store());
-        !files.is_empty() && files.iter().all(|file| file.suffix == suffix && manifest.seals.contains_key(&file.sequence))
+        !files.is_empty()
+            && files.iter().all(|file| file.suffix == suffix && manifest.seals.contains_key(&file.sequence))
     });
 }
 
@@ -54,7 +55,7 @@ fn closed_files_are_sealed_and_compressed_with_mode_and_owner() {
         }
         wait_until(DEADLINE, "the numbers in the status", || {
             let archiver = &status(&daemon)["archiver"];
-            archiver["closed_files"] == closed(&daemon.store()).len() as u64 && archiver["unsealed"] == 0
+            archiver["closed"] == closed(&daemon.store()).len() as u64 && archiver["unsealed"] == 0
         });
         daemon.stop();
         verify(&daemon);
@@ -99,12 +100,13 @@ fn what_somebody_else_deletes_is_told() {
 /// In the midst of a large compression it leaves at once, also for a reload; the next one goes on.
 #[test]
 fn a_stop_does_not_wait_for_a_compression() {
-    let setup = Setup::default().set("rotate.max-size", "32MiB").set("compress.method", "gzip");
+    let setup = Setup::default().set("rotate.max-size", "8MiB").set("compress.method", "gzip");
     let mut daemon = setup.start_in(Home::new());
     let load = Load::start(daemon.address, Shape { connections: 4, largest: 30_000, ..Shape::default() });
     let temporary = daemon.store().join(".archiver.tmp");
     wait_until(DEADLINE, "a compression", || temporary.exists());
     load.finish();
+    wait_until(DEADLINE, "a compression", || temporary.exists());
     daemon.remember();
     let begin = std::time::Instant::now();
     daemon.stop();
@@ -141,8 +143,15 @@ fn an_idle_archiver_rests() {
     let archiver = daemon.roles("archiver")[0];
     let ticks = || {
         let stat = fs::read_to_string(format!("/proc/{archiver}/stat")).unwrap();
-        let fields: Vec<u64> =
-            stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().skip(11).take(2).map(|n| n.parse().unwrap()).collect();
+        let fields: Vec<u64> = stat
+            .rsplit_once(')')
+            .unwrap()
+            .1
+            .split_ascii_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|n| n.parse().unwrap())
+            .collect();
         fields.iter().sum::<u64>()
     };
     let before = ticks();

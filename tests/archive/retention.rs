@@ -127,7 +127,9 @@ fn a_full_disk_prunes() {
         let setup = Setup::default().set("rotate.max-size", "128KiB").set("store.on-disk-full", "prune");
         let mut daemon = setup.set("compress.method", method).start_in(home);
         let load = Load::start(daemon.address, Shape { on_break: OnBreak::Leave, largest: 4000, ..Shape::default() });
-        wait_until(SOON * 6, "deletions", || reasons(&daemon).iter().filter(|reason| *reason == "on-disk-full").count() > 10);
+        wait_until(SOON * 6, "deletions", || {
+            reasons(&daemon).iter().filter(|reason| *reason == "on-disk-full").count() > 10
+        });
         load.progress(500);
         assert_eq!(load.broken(), 0, "a connection was lost");
         small.give_room();
