@@ -172,9 +172,16 @@ pub fn since_boot() -> io::Result<std::time::Duration> {
     Ok(std::time::Duration::from_secs(seconds) + std::time::Duration::from_nanos(nanos))
 }
 
-/// Tells this start of the machine from any other (random(4)).
+/// Tells this start of the machine from any other (random(4)). Where that is hidden, as by systemd's `ProcSubset=pid`, it
+/// tells the life of our parent from any other: its number and when it started, which is counted from the boot (proc(5)).
 pub fn boot_id() -> io::Result<String> {
-    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    if let Ok(id) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        return Ok(id.trim().to_owned());
+    }
+    let parent = getppid();
+    let stat = std::fs::read_to_string(format!("/proc/{parent}/stat"))?;
+    let started = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_ascii_whitespace().nth(19));
+    Ok(format!("process {parent} of {}", started.ok_or(io::ErrorKind::InvalidData)?))
 }
 
 /// Raises the soft limit of open files to the hard one and returns it (getrlimit(2)).

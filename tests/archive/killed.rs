@@ -2,7 +2,6 @@
 use crate::small_files;
 use crate::store::{closed, expand, feed, manifest, verify};
 use crate::support::checker::{self, Expect};
-use crate::support::client::History;
 use crate::support::daemon::{Daemon, Setup};
 use crate::support::framing::Format;
 use crate::support::home::Home;
@@ -28,13 +27,11 @@ fn doomed(home: &Home, setup: Setup, point: &str, passage: usize) -> (Setup, Pat
 }
 
 /// Seals and deletions are noted many at once: messages come in portions, as long as it needs.
-fn until_it_happens(daemon: &Daemon, happened: &Path) -> Vec<History> {
-    let mut histories = Vec::new();
+fn until_it_happens(daemon: &Daemon, happened: &Path) {
     wait_until(2 * DEADLINE, "the crash", || {
-        histories.push(feed(daemon, 60));
+        feed(daemon, 60);
         came_true(Duration::from_millis(200), || happened.exists())
     });
-    histories
 }
 
 fn finished(daemon: &Daemon, most: usize) -> bool {
@@ -57,6 +54,7 @@ fn at_every_step() {
             let (setup, happened) = doomed(&home, setup, point, passage);
             let mut daemon = setup.start_in(home);
             until_it_happens(&daemon, &happened);
+            feed(&daemon, 200);
             wait_until(DEADLINE, "five compressed files", || finished(&daemon, 5));
             let wanted: Vec<String> = closed(&daemon.store()).iter().map(|file| file.sequence.to_string()).collect();
             let handed_on = || {
@@ -81,16 +79,16 @@ fn again_and_again_and_every_record_is_there() {
     for point in ["archive-seal-appended", "archive-compress-written", "archive-compress-renamed"] {
         println!("{point}");
         let home = Home::new();
-        let setup = small_files().set("compress.method", "zstd");
-        let (setup, happened) = doomed(&home, setup, point, 1);
-        // As long as this file exists, no point kills: it is removed each time it was made.
-        let mut daemon = setup.start_in(home);
+        let armed = home.write("armed", "");
+        let setup = small_files().set("compress.method", "zstd").environment("ECHOSTORED_CRASH", point);
+        let mut daemon = setup.environment("ECHOSTORED_CRASH_WHILE", armed.to_str().unwrap()).start_in(home);
         let mut histories = Vec::new();
-        for _ in 0..5 {
-            histories.extend(until_it_happens(&daemon, &happened));
-            std::fs::remove_file(&happened).unwrap();
-        }
-        std::fs::write(&happened, "").unwrap();
+        let deaths = || daemon.log().matches("ended: SIGKILL").count();
+        wait_until(2 * DEADLINE, "five deaths", || {
+            histories.push(feed(&daemon, 60));
+            came_true(Duration::from_millis(200), || deaths() >= 5)
+        });
+        std::fs::remove_file(&armed).unwrap();
         // A plain file and its compressed one are one.
         let mut numbers: Vec<u64> = closed(&daemon.store()).iter().map(|file| file.sequence).collect();
         numbers.dedup();
@@ -109,13 +107,10 @@ fn while_it_folds_the_manifest() {
     let setup = small_files().set("retain.max-files", 2);
     let (setup, happened) = doomed(&home, setup, "archive-fold-renamed", 1);
     let mut daemon = setup.start_in(home);
-    for _ in 0..40 {
-        if happened.exists() {
-            break;
-        }
+    wait_until(2 * DEADLINE, "a fold", || {
         feed(&daemon, 1000);
-    }
-    wait_until(DEADLINE, "a fold", || happened.exists());
+        happened.exists()
+    });
     feed(&daemon, 200);
     let folded = || {
         let manifest = manifest(&daemon.store());
