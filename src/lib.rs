@@ -3,13 +3,15 @@
 //! The rooms, upper imports lower only: `cli`, `roles` → `supervisor`, `worker`, `writer`, `tools` → `ipc`, `store` →
 //! `protocol`, `config`, `log`, `sys`. Roles never import each other; `tests/layering.rs` holds this.
 
+// First: the others use its macros.
+#[macro_use]
+pub mod log;
+
 pub mod archiver;
 pub mod cli;
 pub mod config;
 pub mod exit;
 pub mod ipc;
-#[macro_use]
-pub mod log;
 pub mod protocol;
 pub mod roles;
 pub mod store;

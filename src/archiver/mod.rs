@@ -1,33 +1,237 @@
 //! The archiver: seals, compresses, prunes and hands on closed segments, off the path of the echoes.
 //!
 //! Promise: it finds its work by looking at the directory, so that no job is lost when it dies, at any moment; it never
-//! touches the live segment, nor one that is not settled yet.
-use crate::exit;
-use crate::ipc::control::{Received, ToArchiver, ToSupervisor};
-use crate::ipc::scoreboard::Count;
+//! touches the live segment, nor one that is not settled yet. All that takes long is done in pieces: between two of them
+//! it hears the supervisor, and looks after retention.
+
+mod age;
+mod compress;
+mod faults;
+mod hook;
+mod ledger;
+mod prune;
+mod retain;
+mod seal;
+mod shelf;
+mod stock;
+mod timers;
+mod work;
+
+use crate::config::Config;
+use crate::exit::{self, Fatal};
+use crate::ipc::control::{Channel, Received, ToArchiver, ToSupervisor};
+use crate::ipc::scoreboard::{Count, Scoreboard};
 use crate::ipc::seat::ArchiverSeat;
-use crate::sys::poll::{Interest, Poller};
-use crate::sys::signals::Signals;
+use crate::log::Limiter;
+use crate::store::failed::Failures;
+use crate::store::manifest::Line;
+use crate::store::names::SegmentName;
+use crate::sys::poll::{Event, Interest, Poller};
+use crate::sys::signals::{Signals, ignore, reset};
+use crate::sys::{AsFd, process};
+use age::Ages;
+use compress::Compressing;
+use faults::Faults;
+use hook::Hook;
+use ledger::Ledger;
 use nix::sys::signal::Signal;
+use seal::Sealing;
+use shelf::Shelf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::time::{Duration, Instant};
+
+const CONTROL: u64 = 0;
+const SIGNALS: u64 = 1;
+
+/// How long a program that was told to end may take when the archiver leaves.
+const PARTING: Duration = Duration::from_millis(50);
 
 /// The archiver's whole life; returns its exit code.
-pub fn run(mut seat: ArchiverSeat) -> u8 {
-    let Ok(signals) = Signals::new(&[Signal::SIGCHLD, Signal::SIGTERM]) else { return exit::FAILED };
-    let Ok(mut poller) = Poller::new(4) else { return exit::FAILED };
-    if poller.add(&seat.channel, 0, Interest::Input).is_err() || poller.add(&signals, 1, Interest::Input).is_err() {
-        return exit::FAILED;
+pub fn run(seat: ArchiverSeat) -> u8 {
+    let mut last_words = seat.channel.as_fd().try_clone_to_owned().map(Channel::<ToSupervisor, ToArchiver>::new);
+    for (what, error) in process::lower_priority() {
+        debug!("{what} was refused: {error}; the archiver runs with the priority of the others");
     }
-    seat.channel.send(ToSupervisor::Ready);
-    let mut events = Vec::new();
-    loop {
-        seat.scoreboard.add(Count::Heartbeat, 1);
-        while let Ok(Some(_)) = signals.next() {}
-        match seat.channel.receive() {
-            Ok(Received::Nothing | Received::Message(ToArchiver::Settled(_) | ToArchiver::Full)) => {}
-            _ => return exit::OK,
+    let ended = Archiver::new(seat).and_then(|archiver| {
+        last_words = Err(io::ErrorKind::NotFound.into());
+        archiver.serve()
+    });
+    ended.unwrap_or_else(|error| {
+        let fatal = Fatal::system("look after closed files", error);
+        error!("{fatal}");
+        if let Ok(channel) = &mut last_words {
+            channel.send(ToSupervisor::Failed { code: fatal.code, message: fatal.message });
         }
-        if poller.wait(Some(seat.tick), &mut events).is_err() {
-            return exit::FAILED;
+        fatal.code
+    })
+}
+
+#[derive(Debug)]
+struct Archiver {
+    config: Config,
+    shelf: Shelf,
+    ledger: Ledger,
+    /// The writer's word on segments that failed, and the file that it stands in.
+    failures: Failures,
+    failures_from: Option<(u64, i64, i64)>,
+    ages: Ages,
+    hook: Hook,
+    faults: Faults,
+    /// Closed segments without a seal, and those that are not in the form that they ought to have.
+    unsealed: BTreeSet<SegmentName>,
+    uncompressed: BTreeSet<SegmentName>,
+    /// Segments that are not what was sealed: they stay as they are.
+    changed: BTreeSet<SegmentName>,
+    sealing: Option<Sealing>,
+    /// Seals that are not in the manifest yet, and since when.
+    sealed: Vec<Line>,
+    sealed_since: Option<Instant>,
+    compressing: Option<Compressing>,
+    /// Segments whose deletion is noted and not done, and why.
+    doomed: BTreeMap<SegmentName, String>,
+    /// Deletions that are done and could not be noted for want of room.
+    unnoted: Vec<Line>,
+    /// A rule that does not hold although all went that may: since when, and whether that was told.
+    unmet: Option<(retain::Reason, Instant, bool)>,
+    /// It was told that nothing is left to make room.
+    nothing_left: bool,
+    deletions_told: Limiter,
+    timers: timers::Timers,
+    began: bool,
+    channel: Channel<ToSupervisor, ToArchiver>,
+    scoreboard: Scoreboard,
+    poller: Poller,
+    signals: Signals,
+    /// Held, never written.
+    _lock: File,
+    /// The loop turns at least this often.
+    tick: Duration,
+}
+
+impl Archiver {
+    fn new(seat: ArchiverSeat) -> io::Result<Self> {
+        reset(&[Signal::SIGTERM, Signal::SIGCHLD])?;
+        ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2])?;
+        let signals = Signals::new(&[Signal::SIGTERM, Signal::SIGCHLD])?;
+        let poller = Poller::new(4)?;
+        poller.add(&seat.channel, CONTROL, Interest::Input)?;
+        poller.add(&signals, SIGNALS, Interest::Input)?;
+        let rotate = &seat.config.rotate;
+        let hook = Hook::new(rotate.on_close.clone(), rotate.on_close_timeout, seat.directory.as_fd());
+        Ok(Self {
+            shelf: Shelf::new(seat.directory),
+            ledger: Ledger::new(),
+            failures: Failures::default(),
+            failures_from: None,
+            ages: Ages::default(),
+            hook,
+            faults: Faults::default(),
+            unsealed: BTreeSet::new(),
+            uncompressed: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            sealing: None,
+            sealed: Vec::new(),
+            sealed_since: None,
+            compressing: None,
+            doomed: BTreeMap::new(),
+            unnoted: Vec::new(),
+            unmet: None,
+            nothing_left: false,
+            deletions_told: Limiter::new(),
+            timers: timers::Timers::new(Instant::now()),
+            began: false,
+            config: seat.config,
+            channel: seat.channel,
+            scoreboard: seat.scoreboard,
+            poller,
+            signals,
+            _lock: seat.lock,
+            tick: seat.tick,
+        })
+    }
+
+    fn serve(mut self) -> io::Result<u8> {
+        self.channel.send(ToSupervisor::Ready);
+        let mut events = Vec::new();
+        let (mut busy, mut turned) = (true, Instant::now());
+        loop {
+            let timeout = if busy { Duration::ZERO } else { self.sleep(turned) };
+            self.poller.wait(Some(timeout), &mut events)?;
+            self.scoreboard.add(Count::Heartbeat, 1);
+            self.channel.flush();
+            let mut full = false;
+            for event in &events {
+                if let Some(code) = self.dispatch(event, &mut full)? {
+                    return Ok(code);
+                }
+            }
+            self.scoreboard.set(Count::OnDisk, 1);
+            turned = Instant::now();
+            busy = self.turn(turned, full);
+            self.scoreboard.set(Count::OnDisk, 0);
         }
+    }
+
+    fn dispatch(&mut self, event: &Event, full: &mut bool) -> io::Result<Option<u8>> {
+        if event.token == CONTROL {
+            return self.obey(full);
+        }
+        while let Some(signal) = self.signals.next()? {
+            // `TERM` comes when the supervisor dies, which the channel's end tells too, or from somebody who means all.
+            if signal == Signal::SIGCHLD {
+                self.reap()?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Does what the supervisor says. However often it says that the store is full, one deletion comes of it.
+    fn obey(&mut self, full: &mut bool) -> io::Result<Option<u8>> {
+        loop {
+            match self.channel.receive()? {
+                Received::Nothing => return Ok(None),
+                Received::Message(ToArchiver::Settled(below)) => {
+                    self.shelf.settle(below);
+                    self.timers.retain_now();
+                }
+                Received::Message(ToArchiver::Full) => *full = true,
+                Received::Message(ToArchiver::Leave) => {
+                    self.leave();
+                    return Ok(Some(exit::OK));
+                }
+                // The supervisor is dead: the next one's archiver begins anew.
+                Received::End => return Ok(Some(exit::OK)),
+            }
+        }
+    }
+
+    /// Ends what is under way; all of it is done again by the next one.
+    fn leave(&mut self) {
+        if self.hook.leave() {
+            let until = Instant::now() + PARTING;
+            while self.hook.busy().is_some() && Instant::now() < until {
+                let _ = self.poller.wait(Some(Duration::from_millis(5)), &mut Vec::new());
+                let _ = self.reap();
+            }
+        }
+        if self.compressing.take().is_some() && self.is_in_place() {
+            let _ = compress::drop_temporary(self.shelf.fd());
+        }
+    }
+
+    /// Sees to children that have ended.
+    fn reap(&mut self) -> io::Result<()> {
+        self.hook.clear_group();
+        while let Some((pid, ending)) = process::reap()? {
+            if let Some(ended) = self.hook.ended(pid, ending, Instant::now()) {
+                self.hooked(&ended);
+            }
+        }
+        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,3 +14,14 @@ pub fn now_micros() -> i64 {
 pub fn now_seconds() -> i64 {
     now_micros().div_euclid(1_000_000)
 }
+
+/// The time now to the second, as it stands in the manifest: `2026-11-22T08:42:00Z`.
+pub fn now_text() -> String {
+    let time = chrono::DateTime::from_timestamp(now_seconds(), 0).unwrap_or_default();
+    time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A time in RFC 3339 as microseconds since 1970.
+pub fn micros_of(text: &str) -> Option<i64> {
+    chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_micros())
+}

@@ -257,12 +257,7 @@ pub fn set_era(directory: BorrowedFd<'_>, era: Era) -> io::Result<()> {
 }
 
 /// Replaces a small file as a whole, durably: written under another name, synced, renamed, the directory synced.
-pub(super) fn replace(
-    directory: BorrowedFd<'_>,
-    name: &str,
-    temporary: &str,
-    content: &impl Serialize,
-) -> io::Result<()> {
+pub fn replace(directory: BorrowedFd<'_>, name: &str, temporary: &str, content: &impl Serialize) -> io::Result<()> {
     let text = toml::to_string(content).map_err(io::Error::other)?;
     file::unlink_at(directory, temporary)?;
     let mut new = file::open_at(directory, temporary, Access::CreateNew, 0o640)?;
@@ -273,7 +268,7 @@ pub(super) fn replace(
 }
 
 /// Reads a small file; `None` if it is not there.
-pub(super) fn read_small(directory: BorrowedFd<'_>, name: &str) -> io::Result<Option<String>> {
+pub fn read_small(directory: BorrowedFd<'_>, name: &str) -> io::Result<Option<String>> {
     let file = match file::open_at(directory, name, Access::Read, 0) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -284,7 +279,8 @@ pub(super) fn read_small(directory: BorrowedFd<'_>, name: &str) -> io::Result<Op
     Ok(Some(text))
 }
 
-pub(super) fn parse<T: for<'a> Deserialize<'a>>(text: &str) -> io::Result<T> {
+/// Reads what [`replace`] wrote.
+pub fn parse<T: for<'a> Deserialize<'a>>(text: &str) -> io::Result<T> {
     toml::from_str(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.message().to_owned()))
 }
 

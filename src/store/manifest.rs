@@ -322,7 +322,12 @@ impl Manifest {
             chain = line.append(&mut text, &chain)?;
         }
         let (mut file, is_new) = open_to_append(directory)?;
-        file.write_all(&text)?;
+        let before = file.metadata()?.len();
+        if let Err(error) = file.write_all(&text) {
+            // On a full disk a part of it may stand there; a line that is torn again and again would be many.
+            let _ = file.set_len(before);
+            return Err(error);
+        }
         if durable {
             file.sync_data()?;
             if is_new {

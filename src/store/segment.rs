@@ -182,16 +182,25 @@ pub fn list(directory: BorrowedFd<'_>) -> io::Result<Vec<SegmentName>> {
 
 /// The names of all segments in the directory, of any prefix and in any form, sorted by sequence number.
 pub fn list_all(directory: BorrowedFd<'_>) -> io::Result<Vec<(SegmentName, Form)>> {
-    let mut names = Vec::new();
+    Ok(list_with_others(directory)?.0)
+}
+
+/// The same, and all other names.
+pub fn list_with_others(directory: BorrowedFd<'_>) -> io::Result<(Vec<(SegmentName, Form)>, Vec<String>)> {
+    let (mut names, mut others) = (Vec::new(), Vec::new());
     // A descriptor of its own: reading moves the position of the description.
     let own = file::open_at(directory, ".", Access::Directory, 0)?;
     for entry in nix::dir::Dir::from_fd(own.into())?.iter() {
-        if let Some(name) = entry?.file_name().to_str().ok().and_then(Form::parse) {
-            names.push(name);
+        let entry = entry?;
+        let Ok(file) = entry.file_name().to_str() else { continue };
+        match Form::parse(file) {
+            Some(name) => names.push(name),
+            None if file == "." || file == ".." => {}
+            None => others.push(file.to_owned()),
         }
     }
     names.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.cmp(&b.1)));
-    Ok(names)
+    Ok((names, others))
 }
 
 /// Makes the directory's names durable.

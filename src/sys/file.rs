@@ -133,6 +133,13 @@ pub fn space(fd: &impl AsFd) -> io::Result<Space> {
     Ok(Space { total: stat.blocks(), free: stat.blocks_free(), available: stat.blocks_available() })
 }
 
+/// Bytes of the file system that `fd` is on: all, and what may still be used without privilege.
+pub fn room(fd: &impl AsFd) -> io::Result<(u64, u64)> {
+    let stat = nix::sys::statvfs::fstatvfs(fd)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.fragment_size());
+    Ok((bytes(stat.blocks()), bytes(stat.blocks_available())))
+}
+
 /// Whether it is a Unix socket (inode(7)).
 pub fn is_socket(stat: &FileStat) -> bool {
     stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFSOCK

@@ -14,6 +14,7 @@ pub mod pipe;
 pub mod poll;
 pub mod process;
 pub mod ready;
+pub mod program;
 pub mod signals;
 pub mod socket;
 pub mod title;

@@ -144,6 +144,46 @@ pub fn own_pid() -> u32 {
     std::process::id()
 }
 
+/// Lowers this process's priority: nice 10, if it is not lower already, and the last level of best effort for I/O. Returns
+/// what was refused; the rest is done.
+pub fn lower_priority() -> Vec<(&'static str, io::Error)> {
+    const NICE: i32 = 10;
+    const IOPRIO_WHO_PROCESS: i32 = 1;
+    /// `IOPRIO_CLASS_BE`, level 7 (ioprio_set(2)).
+    const LAST_OF_BEST_EFFORT: i32 = (2 << 13) | 7;
+    // SAFETY: getpriority takes two numbers; 0 is this process. Its -1 may be an answer or an error: either way a
+    // priority above 10.
+    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    // SAFETY: setpriority takes three numbers.
+    let cpu = || check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice.max(NICE)) } as isize);
+    // SAFETY: ioprio_set takes three numbers; 0 is this process.
+    let disk =
+        || check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, LAST_OF_BEST_EFFORT) } as isize);
+    let results = [("setpriority", cpu()), ("ioprio_set", disk())];
+    results.into_iter().filter_map(|(what, result)| Some((what, result.err()?))).collect()
+}
+
+/// Time since the machine started, suspended or not (`CLOCK_BOOTTIME`): nobody can set it.
+pub fn since_boot() -> io::Result<std::time::Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec to where the pointer leads, which lives through the call.
+    check(unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) } as isize)?;
+    let [seconds, nanos] = [time.tv_sec, time.tv_nsec].map(|part| u64::try_from(part).unwrap_or(0));
+    Ok(std::time::Duration::from_secs(seconds) + std::time::Duration::from_nanos(nanos))
+}
+
+/// Tells this start of the machine from any other (random(4)). Where that is hidden, as by systemd's `ProcSubset=pid`, it
+/// tells the life of our parent from any other: its number and when it started, which is counted from the boot (proc(5)).
+pub fn boot_id() -> io::Result<String> {
+    if let Ok(id) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        return Ok(id.trim().to_owned());
+    }
+    let parent = getppid();
+    let stat = std::fs::read_to_string(format!("/proc/{parent}/stat"))?;
+    let started = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_ascii_whitespace().nth(19));
+    Ok(format!("process {parent} of {}", started.ok_or(io::ErrorKind::InvalidData)?))
+}
+
 /// Raises the soft limit of open files to the hard one and returns it (getrlimit(2)).
 pub fn raise_file_limit() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;

@@ -1,0 +1,301 @@
+//! `rotate.on-close`: a program of the operator's that is run with each closed segment, one at a time, by number, until it
+//! ends well. At least once: it is noted as done after it was.
+//!
+//! ```text
+//! through = 41      # every segment up to this number is done
+//! left = [17]       # but for these: they cannot be read for now
+//! ```
+use crate::log::Limiter;
+use crate::store::directory;
+use crate::store::manifest::Seal;
+use crate::store::names::{Form, SegmentName};
+use crate::sys::process::{Ending, Pid};
+use crate::sys::{BorrowedFd, program};
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Its state in the store's directory.
+const FILE: &str = ".on-close";
+const FILE_NEW: &str = ".on-close.new";
+/// Between `TERM` and `KILL`.
+const GRACE: Duration = Duration::from_secs(5);
+/// The longest wait before another try.
+const LONGEST: Duration = Duration::from_secs(300);
+/// More that cannot be read hold up those after them.
+const MOST_LEFT: usize = 100;
+
+/// What is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+struct Done {
+    through: u64,
+    #[serde(default)]
+    left: Vec<u64>,
+}
+
+/// Whether a segment can be handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// Now.
+    Yes,
+    /// There is work to do on it first.
+    Soon,
+    /// It cannot be read.
+    Stuck,
+}
+
+/// A run that has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// With which segment.
+    pub name: SegmentName,
+    /// Whether it ended well.
+    pub well: bool,
+}
+
+#[derive(Debug)]
+struct Running {
+    pid: Pid,
+    name: SegmentName,
+    /// `TERM` then, and `KILL` after [`GRACE`].
+    deadline: Instant,
+    terminated: bool,
+}
+
+#[derive(Debug)]
+struct Failing {
+    name: SegmentName,
+    attempts: u32,
+    next: Instant,
+}
+
+/// The hook.
+#[derive(Debug)]
+pub(super) struct Hook {
+    /// The program and its first arguments; empty: there is none.
+    command: Vec<String>,
+    timeout: Duration,
+    done: Done,
+    /// It is not kept as it is now.
+    unsaved: bool,
+    running: Option<Running>,
+    failing: Option<Failing>,
+    told: Limiter,
+}
+
+impl Hook {
+    /// What was done before is read from the store.
+    pub fn new(command: Vec<String>, timeout: Duration, directory: BorrowedFd<'_>) -> Self {
+        let mut hook = Self {
+            command,
+            timeout,
+            done: Done::default(),
+            unsaved: false,
+            running: None,
+            failing: None,
+            told: Limiter::new(),
+        };
+        let read = directory::read_small(directory, FILE)
+            .and_then(|text| text.map(|text| directory::parse(&text)).transpose());
+        match read {
+            Ok(done) => hook.done = done.unwrap_or_default(),
+            Err(error) if hook.is_on() => warn!("cannot read {FILE}: {error}; all closed files are handed on again"),
+            Err(_) => {}
+        }
+        hook
+    }
+
+    /// Whether there is a program to run.
+    pub fn is_on(&self) -> bool {
+        !self.command.is_empty()
+    }
+
+    /// Whether this segment was not handed on yet.
+    pub fn is_pending(&self, sequence: u64) -> bool {
+        self.is_on() && (sequence > self.done.through || self.done.left.contains(&sequence))
+    }
+
+    /// Every segment up to this number was, but for a few.
+    pub fn through(&self) -> u64 {
+        self.done.through
+    }
+
+    /// These few, the lowest first.
+    pub fn left(&self) -> &[u64] {
+        &self.done.left
+    }
+
+    /// The segment that it runs on.
+    pub fn busy(&self) -> Option<&SegmentName> {
+        self.running.as_ref().map(|running| &running.name)
+    }
+
+    /// When it has to be looked at again.
+    pub fn wake(&self) -> Option<Instant> {
+        self.running.as_ref().map(|running| running.deadline).or(self.failing.as_ref().map(|failing| failing.next))
+    }
+
+    /// The next segment to be handed on, if it can be: the lowest number first. `pending`: in this order. Those that
+    /// cannot be read are passed over, and tried when they can.
+    pub fn choose<'a>(
+        &self,
+        pending: impl Iterator<Item = &'a SegmentName>,
+        ready: impl Fn(&SegmentName) -> Ready,
+        now: Instant,
+    ) -> Option<&'a SegmentName> {
+        let rests = self.failing.as_ref().is_some_and(|failing| now < failing.next);
+        if !self.is_on() || self.running.is_some() || rests {
+            return None;
+        }
+        let mut stuck = 0;
+        for name in pending.filter(|name| self.is_pending(name.sequence)) {
+            match ready(name) {
+                Ready::Yes => return Some(name),
+                Ready::Soon => return None,
+                Ready::Stuck if stuck + 1 >= MOST_LEFT => return None,
+                Ready::Stuck => stuck += 1,
+            }
+        }
+        None
+    }
+
+    /// Runs the program with a segment's file.
+    pub fn start(&mut self, store: &Path, name: &SegmentName, form: Form, seal: &Seal, now: Instant) -> Option<Ended> {
+        let text = name.build();
+        let path = store.join(form.of(&text));
+        let (program, arguments) = self.command.split_first()?;
+        let mut arguments: Vec<OsString> = arguments.iter().map(Into::into).collect();
+        arguments.push(path.clone().into());
+        let numbers = [name.sequence, seal.records, seal.bytes].map(|number| number.to_string());
+        let span = [&seal.lowest, &seal.highest].map(|time| time.as_deref().unwrap_or(""));
+        let variables: [(&str, &OsStr); 9] = [
+            ("ECHOSTORED_FILE", path.as_ref()),
+            ("ECHOSTORED_SEGMENT", text.as_ref()),
+            ("ECHOSTORED_SEQUENCE", numbers[0].as_ref()),
+            ("ECHOSTORED_RECORDS", numbers[1].as_ref()),
+            ("ECHOSTORED_BYTES", numbers[2].as_ref()),
+            ("ECHOSTORED_LOWEST", span[0].as_ref()),
+            ("ECHOSTORED_HIGHEST", span[1].as_ref()),
+            ("ECHOSTORED_BLAKE3", seal.blake3.as_ref()),
+            ("ECHOSTORED_STORE", store.as_ref()),
+        ];
+        match program::start(program, &arguments, &variables) {
+            Ok(pid) => {
+                let deadline = now + self.timeout;
+                self.running = Some(Running { pid, name: name.clone(), deadline, terminated: false });
+                None
+            }
+            Err(error) => {
+                let why = format!("{program} cannot be run: {error}");
+                Some(self.failed(name.clone(), &why, now))
+            }
+        }
+    }
+
+    /// A child has ended.
+    pub fn ended(&mut self, pid: Pid, ending: Ending, now: Instant) -> Option<Ended> {
+        let running = self.running.take_if(|running| running.pid == pid)?;
+        let name = running.name;
+        if ending == Ending::Exit(0) && !running.terminated {
+            if let Some(failing) = self.failing.take() {
+                notice!("on-close went well with {} after {} failures", name.build(), failing.attempts);
+            } else {
+                debug!("on-close went well with {}", name.build());
+            }
+            return Some(Ended { name, well: true });
+        }
+        let late = if running.terminated { ", after rotate.on-close-timeout" } else { "" };
+        Some(self.failed(name, &format!("{ending}{late}"), now))
+    }
+
+    fn failed(&mut self, name: SegmentName, why: &str, now: Instant) -> Ended {
+        let attempts =
+            self.failing.take().filter(|failing| failing.name == name).map_or(0, |failing| failing.attempts) + 1;
+        let wait = back_off(attempts);
+        let seconds = u64::try_from(crate::store::clock::now_seconds()).unwrap_or(0);
+        if let Some(held) = self.told.admit(seconds) {
+            let more = if held > 0 { format!("; {held} failures before it were not logged") } else { String::new() };
+            warn!(
+                "on-close failed with {}: {why} (attempt {attempts}); the next try is in {} s{more}",
+                name.build(),
+                wait.as_secs()
+            );
+        }
+        self.failing = Some(Failing { name: name.clone(), attempts, next: now + wait });
+        Ended { name, well: false }
+    }
+
+    /// Notes a segment as done. `passed_over`: numbers below it that could not be handed on.
+    pub fn note_done(
+        &mut self,
+        sequence: u64,
+        passed_over: impl Iterator<Item = u64>,
+        directory: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        if sequence > self.done.through {
+            let passed: Vec<u64> =
+                passed_over.filter(|other| *other > self.done.through && *other < sequence).collect();
+            self.done.left.extend(passed);
+            self.done.left.sort_unstable();
+            self.done.through = sequence;
+        } else {
+            self.done.left.retain(|left| *left != sequence);
+        }
+        self.unsaved = true;
+        self.save(directory)
+    }
+
+    /// Keeps what is done, durably, if it is not kept.
+    pub fn save(&mut self, directory: BorrowedFd<'_>) -> io::Result<()> {
+        if self.unsaved {
+            directory::replace(directory, FILE, FILE_NEW, &self.done)?;
+            self.unsaved = false;
+        }
+        Ok(())
+    }
+
+    /// A segment was deleted. True: it was never handed on.
+    pub fn forget(&mut self, name: &SegmentName) -> bool {
+        let was_pending = self.is_pending(name.sequence);
+        self.unsaved |= self.done.left.contains(&name.sequence);
+        self.done.left.retain(|left| *left != name.sequence);
+        self.failing.take_if(|failing| failing.name == *name);
+        was_pending
+    }
+
+    /// Ends a run that takes too long: `TERM`, then `KILL`, to its whole group.
+    pub fn tend(&mut self, now: Instant) {
+        let Some(running) = self.running.as_mut().filter(|running| now >= running.deadline) else { return };
+        let signal = if running.terminated { Signal::SIGKILL } else { Signal::SIGTERM };
+        let _ = program::signal_group(running.pid, signal);
+        (running.terminated, running.deadline) = (true, now + GRACE);
+    }
+
+    /// What is left of a group whose time was up goes with its leader; called before that is reaped, while its number is
+    /// nobody else's.
+    pub fn clear_group(&self) {
+        if let Some(running) = self.running.as_ref().filter(|running| running.terminated) {
+            let _ = program::signal_group(running.pid, Signal::SIGKILL);
+        }
+    }
+
+    /// The archiver leaves: so does the program, and is run again. True: there is one to wait for.
+    pub fn leave(&mut self) -> bool {
+        if let Some(running) = &mut self.running {
+            let _ = program::signal_group(running.pid, Signal::SIGTERM);
+            running.terminated = true;
+        }
+        self.running.is_some()
+    }
+}
+
+/// The wait before another try.
+pub(super) fn back_off(attempts: u32) -> Duration {
+    Duration::from_secs(1u64.checked_shl(attempts.saturating_sub(1).min(20)).unwrap_or(u64::MAX)).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! Deleting: by the rules of retention, or to make room on a full disk. It is noted before it is done, so that a segment
+//! that is missing can be told from one that was pruned.
+use super::Archiver;
+use super::age::in_order;
+use super::faults::{Deed, is_full};
+use super::retain::{Around, Closed, Disk, Reason, decide};
+use crate::config::OnDiskFull;
+use crate::ipc::control::ToSupervisor;
+use crate::ipc::scoreboard::Count;
+use crate::store::clock;
+use crate::store::manifest::{Line, MANIFEST, Pruned};
+use crate::store::names::{Form, SegmentName, TORN_SUFFIX};
+use crate::sys::{crash, file};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Deleted at once.
+const BATCH: usize = 64;
+/// Unlinking takes so long between two looks at the supervisor: large files take a while.
+const UNLINKING: Duration = Duration::from_millis(20);
+/// A rule that does not hold for so long is told.
+const UNMET: Duration = Duration::from_secs(10);
+
+impl Archiver {
+    /// Applies the rules of retention. True: there is more to delete.
+    pub(super) fn retain(&mut self, now: Instant) -> bool {
+        let rules = self.config.retain;
+        if rules == crate::config::Retain::default() || self.faults.rests(Deed::Manifest, None, now) {
+            return false;
+        }
+        let bytes = self.shelf.bytes() + self.shelf.other_bytes();
+        let files = self.shelf.count() + self.shelf.unsettled();
+        let disk = rules.min_free_space.filter(|_| now >= self.timers.space).and_then(|_| self.disk());
+        let wall = clock::now_micros();
+        if rules.max_age.is_some() {
+            self.look_at_clock(wall, now);
+        }
+        let times = in_order(self.shelf.items().map(|(name, item)| self.closed_at(name, item)), wall);
+        let closed = self.shelf.items().zip(times).map(|((name, item), closed)| Closed {
+            name: name.clone(),
+            bytes: item.bytes(),
+            age: self.ages.age(closed, wall),
+            busy: self.is_busy(name),
+        });
+        let verdict = decide(&rules, Around { files, bytes, disk }, closed, BATCH);
+        self.tell_unmet(verdict.unmet, now);
+        if verdict.delete.iter().any(|(_, reason)| matches!(reason, Reason::MinFreeSpace(_))) {
+            self.timers.freed(now);
+        }
+        let more = verdict.delete.len() == BATCH;
+        if more {
+            self.timers.retain_now();
+        }
+        self.prune(verdict.delete, now) && more
+    }
+
+    fn disk(&self) -> Option<Disk> {
+        let (total, available) = file::room(&self.shelf.directory).ok()?;
+        Some(Disk { total, available })
+    }
+
+    /// A rule that stays unmet although all went that may is told once.
+    fn tell_unmet(&mut self, unmet: Option<Reason>, now: Instant) {
+        self.unmet = match (unmet, self.unmet) {
+            (None, _) => None,
+            (Some(reason), Some((before, since, told))) if before.name() == reason.name() => {
+                if !told && now >= since + UNMET {
+                    warn!("{reason} does not hold: no closed file is left that may be deleted");
+                }
+                Some((reason, since, told || now >= since + UNMET))
+            }
+            (Some(reason), _) => Some((reason, now, false)),
+        };
+    }
+
+    /// Makes room for the live file, if that is the policy: one segment for each time that the writer has failed.
+    pub(super) fn make_room(&mut self, now: Instant) {
+        if self.config.store.on_disk_full != OnDiskFull::Prune {
+            return;
+        }
+        // What was under way may have taken the room.
+        let written = self.compressing.take().map_or(0, |mut job| job.written());
+        self.drop_temporary();
+        self.faults.rest(Deed::Compress, None, now);
+        if written > 0 {
+            return self.channel.send(ToSupervisor::Pruned);
+        }
+        if !self.doomed.is_empty() {
+            let before = self.doomed.len();
+            self.unlink_doomed(now);
+            if self.doomed.len() < before {
+                return self.channel.send(ToSupervisor::Pruned);
+            }
+        }
+        let oldest = self.shelf.items().map(|(name, _)| name).find(|name| !self.is_busy(name)).cloned();
+        match oldest {
+            Some(name) => {
+                self.nothing_left = false;
+                if self.prune(vec![(name.clone(), Reason::DiskFull)], now) && !self.doomed.contains_key(&name) {
+                    self.channel.send(ToSupervisor::Pruned);
+                }
+            }
+            None if !self.nothing_left => {
+                self.nothing_left = true;
+                warn!("the disk is full, and no closed file is left to be deleted");
+            }
+            None => {}
+        }
+    }
+
+    /// Deletes segments; false if that could not even be noted.
+    fn prune(&mut self, segments: Vec<(SegmentName, Reason)>, now: Instant) -> bool {
+        if segments.is_empty() {
+            return true;
+        }
+        self.flush_seals(now);
+        let line = |(name, reason): &(SegmentName, Reason)| {
+            let (segment, reason) = (name.build(), reason.name().to_owned());
+            Line::Pruned(Pruned { segment, reason, time: clock::now_text() })
+        };
+        let mut lines = std::mem::take(&mut self.unnoted);
+        let before = lines.len();
+        lines.extend(segments.iter().map(line));
+        let noted = self.ledger.append(self.shelf.fd(), lines.clone(), true);
+        let deleted = match noted {
+            Ok(looked) => {
+                self.faults.well(Deed::Manifest, None);
+                crash::point("archive-prune-noted");
+                if looked == super::ledger::Looked::Read {
+                    self.sort_all();
+                }
+                segments
+            }
+            // Not even a line fits: one goes first, and the line after it.
+            Err(error) if is_full(&error) => {
+                lines.truncate(before + 1);
+                self.unnoted = lines;
+                segments.into_iter().take(1).collect()
+            }
+            Err(error) => {
+                lines.truncate(before);
+                self.unnoted = lines;
+                self.faults.note(Deed::Manifest, MANIFEST, None, &error, now);
+                return false;
+            }
+        };
+        for (name, reason) in deleted {
+            self.shelf.remove(&name);
+            self.let_go(&name);
+            self.scoreboard.add(Count::Pruned, 1);
+            if self.hook.forget(&name) {
+                warn!("{} is deleted before rotate.on-close went well with it", name.build());
+            }
+            self.doomed.insert(name, reason.to_string());
+        }
+        self.unlink_doomed(now);
+        let unnoted = std::mem::take(&mut self.unnoted);
+        if !unnoted.is_empty() && !self.add(unnoted.clone(), true, now) {
+            self.unnoted = unnoted;
+        }
+        true
+    }
+
+    /// Unlinks what was noted as deleted. True: there is more to do now.
+    pub(super) fn unlink_doomed(&mut self, now: Instant) -> bool {
+        let begin = Instant::now();
+        let names: Vec<SegmentName> = self.doomed.keys().cloned().collect();
+        for name in names {
+            if self.faults.rests(Deed::Delete, Some(&name), now) {
+                continue;
+            }
+            if begin.elapsed() > UNLINKING {
+                return true;
+            }
+            match self.unlink(&name) {
+                Ok(()) => {
+                    let why = self.doomed.remove(&name).unwrap_or_default();
+                    self.faults.forget(&name);
+                    self.faults.well(Deed::Delete, None);
+                    self.tell_deleted(&name, &why);
+                }
+                Err(error) => self.faults.note(Deed::Delete, &name.build(), Some(&name), &error, now),
+            }
+        }
+        false
+    }
+
+    fn unlink(&self, name: &SegmentName) -> io::Result<()> {
+        let text = name.build();
+        for form in Form::ALL {
+            file::unlink_at(self.shelf.fd(), &form.of(&text))?;
+            crash::point("archive-prune-unlinked");
+        }
+        file::unlink_at(self.shelf.fd(), &format!("{text}{TORN_SUFFIX}"))
+    }
+
+    fn tell_deleted(&self, name: &SegmentName, why: &str) {
+        let seconds = u64::try_from(clock::now_seconds()).unwrap_or(0);
+        match self.deletions_told.admit(seconds) {
+            Some(0) => info!("deleted {}: {why}", name.build()),
+            Some(held) => info!("deleted {}: {why} ({held} deletions before it were not logged)", name.build()),
+            None => {}
+        }
+    }
+}
