@@ -8,6 +8,7 @@ pub mod crash;
 pub mod event;
 pub mod fdpass;
 pub mod file;
+pub mod inotify;
 pub mod memory;
 pub mod pipe;
 pub mod poll;

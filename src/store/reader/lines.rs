@@ -69,6 +69,32 @@ impl<R: Read> LineReader<R> {
         Self::with_sizes(source, READ, LINE_LIMIT)
     }
 
+    /// Reads `source`, whose first byte is at `offset` in the file, and the beginning of a line; that one is counted as the first.
+    pub fn starting_at(source: R, offset: u64) -> Self {
+        Self { offset, ..Self::new(source) }
+    }
+
+    /// Where the bytes begin that have not been handed out.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Forgets what is behind the last LF: the source goes on at [`offset`](Self::offset), to be read again.
+    pub fn forget_unfinished(&mut self) -> &mut R {
+        (self.start, self.whole, self.end, self.passed) = (0, 0, 0, 0);
+        &mut self.source
+    }
+
+    /// What is being read.
+    pub fn source(&self) -> &R {
+        &self.source
+    }
+
+    /// What is being read, to change where it ends.
+    pub fn source_mut(&mut self) -> &mut R {
+        &mut self.source
+    }
+
     fn with_sizes(source: R, first: usize, limit: usize) -> Self {
         Self { source, limit, buffer: vec![0; first], start: 0, whole: 0, end: 0, offset: 0, number: 1, passed: 0 }
     }
