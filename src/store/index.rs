@@ -164,15 +164,17 @@ impl Index {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 opened => opened?,
             };
-            if !file.metadata()?.is_file() {
+            let meta = file.metadata()?;
+            if !meta.is_file() {
                 continue;
             }
+            let length = if form == Form::Plain { meta.len().saturating_sub(offset) } else { u64::MAX };
             let stream = match form {
                 Form::Plain => Stream::plain(file, offset, end)?,
                 _ => Stream::packed(Content::new(file, form, end)?, offset)?,
             };
             let format = self.era.filter(|era| name.sequence >= era.since).map(|era| era.format);
-            let lines = LineReader::starting_at(stream, offset);
+            let lines = LineReader::starting_at(stream, offset, length);
             return Ok(Opened { name: name.clone(), file: shown, format, numbered: offset == 0, lines });
         }
         Err(OpenError::Gone)
@@ -190,19 +192,18 @@ impl Facts {
     fn parse(text: &[u8], seals: bool) -> Self {
         let mut facts = Self::default();
         for line in text.split(|&byte| byte == b'\n') {
-            let wanted = line.starts_with(br#"{"failed""#) || (seals && line.starts_with(br#"{"seal""#));
-            match wanted.then(|| Line::parse(line)).flatten() {
-                Some(Line::Seal(seal)) => {
-                    if let Some(name) = SegmentName::parse(&seal.segment) {
-                        facts.seals.insert(name.sequence, seal);
-                    }
+            if seals && line.starts_with(br#"{"seal""#) {
+                // Not by `Line::parse`, which would take the name apart a second time.
+                let Ok(seal) = serde_json::from_slice::<Seal>(line) else { continue };
+                if let Some(name) = SegmentName::parse(&seal.segment) {
+                    facts.seals.insert(name.sequence, seal);
                 }
-                Some(Line::Failed(failed)) => {
-                    let failed = GoodTo::from(failed);
-                    facts.failed.retain(|known| known.segment != failed.segment);
-                    facts.failed.push(failed);
-                }
-                _ => {}
+            } else if line.starts_with(br#"{"failed""#)
+                && let Some(Line::Failed(failed)) = Line::parse(line)
+            {
+                let failed = GoodTo::from(failed);
+                facts.failed.retain(|known| known.segment != failed.segment);
+                facts.failed.push(failed);
             }
         }
         facts

@@ -11,6 +11,8 @@ pub const LINE_LIMIT: usize = record::max_len(Format::Jsonl, 16 << 20);
 
 /// What is read at once.
 const READ: usize = 1 << 20;
+/// The same of a small file: a large buffer for each of many would cost more than its bytes.
+const SMALL: usize = 1 << 16;
 
 /// Something that was read.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,8 +72,10 @@ impl<R: Read> LineReader<R> {
     }
 
     /// Reads `source`, whose first byte is at `offset` in the file, and the beginning of a line; that one is counted as the first.
-    pub fn starting_at(source: R, offset: u64) -> Self {
-        Self { offset, ..Self::new(source) }
+    /// About `length` bytes are expected.
+    pub fn starting_at(source: R, offset: u64, length: u64) -> Self {
+        let first = usize::try_from(length).unwrap_or(READ).clamp(SMALL, READ);
+        Self { offset, ..Self::with_sizes(source, first, LINE_LIMIT) }
     }
 
     /// Where the bytes begin that have not been handed out.
