@@ -67,10 +67,13 @@ enum Command {
         #[arg(long, value_enum)]
         format: Option<Printed>,
     },
-    /// Check a store: names, sequence, every record, every connection's numbering
+    /// Check a store: names, sequence, seals, every record, every connection's numbering
     Verify {
         #[command(flatten)]
         store: StorePlace,
+        /// Print one JSON object instead of lines
+        #[arg(long)]
+        json: bool,
     },
     /// Print a shell's completion script
     Completions {
@@ -137,7 +140,10 @@ pub fn main() -> u8 {
         Command::Cat { store, format } => {
             store.directory().map_or_else(|code| code, |at| tools::cat::run(&at, format.map(Into::into)))
         }
-        Command::Verify { store } => store.directory().map_or_else(|code| code, |at| tools::verify::run(&at)),
+        Command::Verify { store, json } => {
+            let shown = if json { tools::verify::Shown::Json } else { tools::verify::Shown::Text };
+            store.directory().map_or_else(|code| code, |at| tools::verify::run(&at, shown))
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "echostored", &mut script);

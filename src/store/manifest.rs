@@ -134,7 +134,11 @@ impl Manifest {
         let flaw = |what| Flaw { line: self.lines + 1, offset, what };
         let Some(chained) = parse_chained(text) else {
             let flaw = flaw("not a line of a manifest");
-            return if is_torn(text) && self.pending.len() < FLAWS_KEPT { self.pending.push(flaw) } else { self.flaw(flaw) };
+            return if is_torn(text) && self.pending.len() < FLAWS_KEPT {
+                self.pending.push(flaw)
+            } else {
+                self.flaw(flaw)
+            };
         };
         let after = match chained.after {
             Some(_) if self.chain.is_some() => return self.flaw(flaw("an anchor that is not the first line")),

@@ -69,11 +69,15 @@ pub(super) fn is_torn(text: &[u8]) -> bool {
         let common = kind.len().min(text.len());
         text[..common] == kind.as_bytes()[..common]
     });
-    (zeros > 0 || !text.is_empty()) && begins && text.iter().all(|byte| (b' '..=b'~').contains(byte)) && !ended_early(text)
+    (zeros > 0 || !text.is_empty())
+        && begins
+        && text.iter().all(|byte| (b' '..=b'~').contains(byte))
+        && !ended_early(text)
 }
 
 /// Whether what has no LF at its end holds a whole line nevertheless, and more: no power cut does that.
 pub(super) fn ended_early(text: &[u8]) -> bool {
-    let end = memchr::memmem::find(text, CHAIN_KEY.as_bytes()).map(|at| at + CHAIN_KEY.len() + NO_CHAIN.len() + END.len());
+    let end =
+        memchr::memmem::find(text, CHAIN_KEY.as_bytes()).map(|at| at + CHAIN_KEY.len() + NO_CHAIN.len() + END.len());
     end.is_some_and(|end| text.len() > end && parse_chained(&text[..end]).is_some())
 }
