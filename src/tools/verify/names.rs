@@ -49,14 +49,6 @@ fn known<'a>(listing: &'a Listing, manifest: &'a Manifest) -> BTreeMap<u64, Know
 }
 
 fn check_numbers(listing: &Listing, manifest: &Manifest, report: &mut Report<'_, impl Write>) -> io::Result<()> {
-    for pair in listing.segments.windows(2) {
-        if let [before, after] = pair
-            && before.name.sequence == after.name.sequence
-        {
-            let what = format_args!("has the same sequence number as {}", before.file);
-            report.problem(Kind::Sequence, Place::file(&after.file), what)?;
-        }
-    }
     let known = known(listing, manifest);
     let mut before = Some(manifest.anchor.through).filter(|through| *through > 0);
     for (&number, known) in known.iter() {
@@ -80,6 +72,14 @@ fn check_numbers(listing: &Listing, manifest: &Manifest, report: &mut Report<'_,
         }
         tell_number(listing, manifest, report, (number, name, known))?;
         before = before.max(Some(number));
+    }
+    for pair in listing.segments.windows(2) {
+        if let [before, after] = pair
+            && before.name.sequence == after.name.sequence
+        {
+            let what = format_args!("has the same sequence number as {}", before.file);
+            report.problem(Kind::Sequence, Place::file(&after.file), what)?;
+        }
     }
     Ok(())
 }
