@@ -3,6 +3,7 @@ use crate::support::client::{Client, Messages};
 use crate::support::daemon::{Daemon, Ended, Setup, command};
 use crate::support::drive::serve;
 use crate::support::framing::{Format, Framing};
+use crate::support::home::give_away;
 use crate::support::{DEADLINE, checker, wait_until};
 use echostored::store::manifest::{Line, Manifest, Seal};
 use nix::sys::signal::Signal;
@@ -46,6 +47,9 @@ impl Store {
         }
         let plain: Vec<PathBuf> = closed.iter().map(|file| file.path.clone()).collect();
         seal(store.path(), &plain);
+        // The command runs as another user.
+        give_away(store.path());
+        fs::read_dir(store.path()).unwrap().for_each(|entry| give_away(&entry.unwrap().path()));
         store
     }
 

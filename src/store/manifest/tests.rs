@@ -88,7 +88,9 @@ fn a_torn_line_is_passed_over_and_the_chain_goes_on() {
     let text = text(&place);
     let lines: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').collect();
     assert_eq!(Manifest::parse(&lines[..2].concat()).flaws[0].what, "not a line of a manifest");
-    for foreign in [&b"\n"[..], b"hello\n", b"{\"seal\":\"\x07\n", &lines[0][..lines[0].len() - 1]] {
+    for foreign in
+        [&b"\n"[..], b"hello\n", b"{\"seal\":\"\x07\n", b"{\"seal\":\"x\"}\n", &lines[0][..lines[0].len() - 1]]
+    {
         let manifest = Manifest::parse(&[lines[0], foreign, lines[2]].concat());
         assert!(!manifest.flaws.is_empty(), "{foreign:?}");
     }

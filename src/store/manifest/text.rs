@@ -69,10 +69,11 @@ pub(super) fn is_torn(text: &[u8]) -> bool {
         let common = kind.len().min(text.len());
         text[..common] == kind.as_bytes()[..common]
     });
-    (zeros > 0 || !text.is_empty())
-        && begins
-        && text.iter().all(|byte| (b' '..=b'~').contains(byte))
-        && !ended_early(text)
+    let is_printable = text.iter().all(|byte| (b' '..=b'~').contains(byte));
+    // The one brace of a line is its end.
+    let is_printable = text.iter().all(|byte| (b' '..=b'~').contains(byte));
+    // The one brace of a line is its end.
+    (zeros > 0 || !text.is_empty()) && begins && is_printable && !text.contains(&b'}')
 }
 
 /// Whether what has no LF at its end holds a whole line nevertheless, and more: no power cut does that.

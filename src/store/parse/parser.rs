@@ -80,9 +80,11 @@ impl Parser {
         }
         let (n, digits) = number(&rest[dash + 1..])?;
         let message = escape::unescape_text(&rest[dash + 1 + digits + 1..]).ok()?;
+        // Once for all three: it is the dearest step of the short ones.
+        let fields = std::str::from_utf8(&line[..Stamp::LEN + 1 + dash]).ok()?;
+        let (time, source) = (&fields[..Stamp::LEN], &fields[Stamp::LEN + 1..]);
         let (peer, connection) = (&source[..usize::from(known.peer)], &source[usize::from(known.peer) + 1..]);
-        let text = |bytes| std::str::from_utf8(bytes).ok();
-        Some(Record { time: text(time)?, peer: text(peer)?, connection: text(connection)?, n, message })
+        Some(Record { time, peer, connection, n, message })
     }
 
     fn remember(&mut self, record: &Record<'_>, line: &[u8]) {

@@ -47,6 +47,8 @@ impl Seen {
     fn time(&mut self, time: &str) {
         let Some(time) = time.as_bytes().first_chunk() else { return };
         match &mut self.times {
+            // Nearly always: a worker has one time for all messages of a turn.
+            Some((_, highest)) if time == highest => {}
             Some((lowest, highest)) => {
                 if time < lowest {
                     *lowest = *time;

@@ -21,6 +21,18 @@ fn verify(store: &Golden) -> Vec<String> {
     lines
 }
 
+/// The same for other tests.
+pub(super) fn told(store: &Golden) -> Vec<String> {
+    verify(store)
+}
+
+/// The same without the summary.
+pub(super) fn lines_of(store: &Golden) -> Vec<String> {
+    let mut lines = verify(store);
+    lines.pop();
+    lines
+}
+
 #[test]
 fn whole_stores() {
     assert_eq!(verify(&Golden::new()), ["0 files, 0 records, 0 connections, 0 bytes: ok"]);
