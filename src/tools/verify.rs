@@ -42,7 +42,7 @@ pub fn run(directory: &Path, shown: Shown) -> u8 {
         Shown::Json => Progress::hidden(),
     };
     let mut out = io::BufWriter::new(io::stdout().lock());
-    match check(directory, &listing, Report::new(&mut out, shown, progress)) {
+    match examine(directory, &listing, Report::new(&mut out, shown, progress)) {
         Ok(summary) if summary.problems == 0 => exit::OK,
         Ok(_) => exit::FAILED,
         Err(error) => {
@@ -75,11 +75,15 @@ pub struct Summary {
     pub problems: u64,
 }
 
-/// The same to any output.
+/// The same to any output, as lines.
 ///
 /// # Errors
-/// The report's output cannot be written. What cannot be read is a problem instead.
-pub fn check(directory: &Path, listing: &Listing, mut report: Report<'_, impl Write>) -> io::Result<Summary> {
+/// `out` cannot be written. What cannot be read is a problem instead.
+pub fn check(listing: &Listing, out: &mut impl Write) -> io::Result<Summary> {
+    examine(Path::new(""), listing, Report::new(out, Shown::Text, Progress::hidden()))
+}
+
+fn examine(directory: &Path, listing: &Listing, mut report: Report<'_, impl Write>) -> io::Result<Summary> {
     // After the listing: what had been deleted by then has its line by now.
     let manifest = match listing.manifest() {
         Ok(manifest) => manifest,

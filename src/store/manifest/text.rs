@@ -71,8 +71,6 @@ pub(super) fn is_torn(text: &[u8]) -> bool {
     });
     let is_printable = text.iter().all(|byte| (b' '..=b'~').contains(byte));
     // The one brace of a line is its end.
-    let is_printable = text.iter().all(|byte| (b' '..=b'~').contains(byte));
-    // The one brace of a line is its end.
     (zeros > 0 || !text.is_empty()) && begins && is_printable && !text.contains(&b'}')
 }
 

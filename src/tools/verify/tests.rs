@@ -8,9 +8,8 @@ use crate::tools::golden::{Golden, name, numbered, record};
 
 /// The report's lines, the file names in them made short: `#1` for the first.
 fn verify(store: &Golden) -> Vec<String> {
-    let (mut out, path) = (Vec::new(), store.path());
-    let report = Report::new(&mut out, Shown::Text, Progress::hidden());
-    let summary = check(path, &Listing::new(path).unwrap(), report).unwrap();
+    let mut out = Vec::new();
+    let summary = check(&Listing::new(store.path()).unwrap(), &mut out).unwrap();
     let mut text = String::from_utf8(out).unwrap();
     for sequence in 1..=20 {
         text = text.replace(&name(sequence), &format!("#{sequence}"));
@@ -227,8 +226,7 @@ fn a_file_pruned_meanwhile_is_told_and_not_missed() {
     let listing = Listing::new(store.path()).unwrap();
     fs::remove_file(store.path().join(name(2))).unwrap();
     let mut out = Vec::new();
-    let report = Report::new(&mut out, Shown::Text, Progress::hidden());
-    let summary = check(store.path(), &listing, report).unwrap();
+    let summary = check(&listing, &mut out).unwrap();
     assert_eq!((summary.problems, summary.records, summary.connections), (0, 3, 2));
     let told = String::from_utf8(out).unwrap();
     assert!(told.contains(&format!("\nnote: {}: deleted before it was read\n", name(2))), "{told}");
