@@ -88,10 +88,13 @@ enum Command {
         #[command(flatten)]
         reading: Reading,
     },
-    /// Check a store: names, sequence, every record, every connection's numbering
+    /// Check a store: names, sequence, seals, every record, every connection's numbering
     Verify {
         #[command(flatten)]
         store: StorePlace,
+        /// Print one JSON object instead of lines
+        #[arg(long)]
+        json: bool,
     },
     /// Send messages from standard input, and wait until every one has been echoed
     ///
@@ -241,8 +244,11 @@ pub fn main() -> u8 {
             store.directory().map_or_else(|code| code, |at| reading.run(at, Some((lines, follow))))
         }
         Command::Cat { store, reading } => store.directory().map_or_else(|code| code, |at| reading.run(at, None)),
-        Command::Verify { store } => store.directory().map_or_else(|code| code, |at| tools::verify::run(&at)),
         Command::Send(options) => tools::send::run(options),
+        Command::Verify { store, json } => {
+            let shown = if json { tools::verify::Shown::Json } else { tools::verify::Shown::Text };
+            store.directory().map_or_else(|code| code, |at| tools::verify::run(&at, shown))
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "echostored", &mut script);

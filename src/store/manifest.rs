@@ -2,7 +2,7 @@
 //! the store against it.
 //!
 //! ```text
-//! {"anchor":40,"files":40,"records":81920,"bytes":2684354560,"gone":0,"chain":"…"}
+//! {"anchor":40,"files":40,"records":81920,"bytes":2684354560,"gone":0,"after":"…","chain":"…"}
 //! {"seal":"messages-0000000041-….log","records":2048,"bytes":67108864,"lowest":"…","highest":"…","blake3":"…","chain":"…"}
 //! {"failed":"messages-0000000041-….log","good-to":81920,"moved-to":"messages-0000000042-….log","chain":"…"}
 //! {"pruned":"messages-0000000041-….log","reason":"max-files","time":"2026-11-22T08:42:00Z","chain":"…"}
@@ -16,182 +16,31 @@
 //! - `anchor`, only as the first line: all segments up to this number are gone, and their lines are folded into this one.
 //!
 //! `chain` of a line is BLAKE3 of the chain before it (64 hexadecimal digits; zeros before the first line) and the line up
-//! to `,"chain"`, so that no line can be changed, taken out or put in without all after it. An anchor carries
-//! the chain of the last line that was folded into it.
+//! to `,"chain"`, so that no line can be changed, taken out or put in without all after it. An anchor carries, as `after`,
+//! the chain of the last line that was folded into it: its own line is chained to that, and so is the line behind it.
 //!
 //! Promise: a line is appended as a whole by one `write`; what a power cut has torn is passed over, and told.
-use super::failed::GoodTo;
 use super::names::SegmentName;
 use crate::sys::BorrowedFd;
 use crate::sys::file::{self, Access};
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
+
+mod line;
+mod text;
+pub use line::{Anchor, Failed, Gone, Line, Pruned, Seal};
+use text::{chain, ended_early, is_torn, parse_chained};
 
 /// Its name in the store's directory.
 pub const MANIFEST: &str = "MANIFEST.jsonl";
 const MANIFEST_NEW: &str = ".manifest.new";
 /// The chain before the first line.
 pub const NO_CHAIN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-const CHAIN_KEY: &[u8] = br#","chain":""#;
 const MODE: u32 = 0o640;
-
-/// What a closed segment holds.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Seal {
-    /// The segment's name, without the suffix of a compressed form.
-    #[serde(rename = "seal")]
-    pub segment: String,
-    /// Its lines.
-    pub records: u64,
-    /// Its bytes, not compressed.
-    pub bytes: u64,
-    /// The lowest time of a record, as it stands there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lowest: Option<String>,
-    /// The highest one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub highest: Option<String>,
-    /// A write or sync failed: what followed this byte was moved away, or could not be saved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub good_to: Option<u64>,
-    /// BLAKE3 of its bytes, not compressed, as 64 hexadecimal digits.
-    pub blake3: String,
-}
-
-/// A segment that retention deleted.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Pruned {
-    /// The segment's name.
-    #[serde(rename = "pruned")]
-    pub segment: String,
-    /// The rule.
-    pub reason: String,
-    /// When, UTC.
-    pub time: String,
-}
-
-/// A segment that somebody else deleted.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Gone {
-    /// The segment's name.
-    #[serde(rename = "gone")]
-    pub segment: String,
-    /// When that was seen, UTC.
-    pub time: String,
-}
-
-/// The writer's word on a segment that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Failed {
-    /// The segment's name.
-    #[serde(rename = "failed")]
-    pub segment: String,
-    /// See [`GoodTo::good_to`].
-    pub good_to: u64,
-    /// See [`GoodTo::moved_to`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub moved_to: Option<String>,
-    /// See [`GoodTo::lost`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lost: Vec<(u64, u64)>,
-}
-
-impl From<GoodTo> for Failed {
-    fn from(GoodTo { segment, good_to, moved_to, lost }: GoodTo) -> Self {
-        Self { segment, good_to, moved_to, lost }
-    }
-}
-
-impl From<Failed> for GoodTo {
-    fn from(Failed { segment, good_to, moved_to, lost }: Failed) -> Self {
-        Self { segment, good_to, moved_to, lost }
-    }
-}
-
-/// The lines that were folded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Anchor {
-    /// Every segment up to this number is gone.
-    #[serde(rename = "anchor")]
-    pub through: u64,
-    /// How many were sealed.
-    pub files: u64,
-    /// Their records.
-    pub records: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// How many of them somebody else deleted.
-    pub gone: u64,
-}
-
-/// One line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Line {
-    /// See [`Seal`].
-    Seal(Seal),
-    /// See [`Pruned`].
-    Pruned(Pruned),
-    /// See [`Gone`].
-    Gone(Gone),
-    /// See [`Failed`].
-    Failed(Failed),
-    /// See [`Anchor`].
-    Anchor(Anchor),
-}
-
-impl Line {
-    /// Reads a line without its LF; the chain is not looked at. `None`: it is no line of a manifest, or names what is no
-    /// segment.
-    pub fn parse(text: &[u8]) -> Option<Self> {
-        let kind = &text[..text.iter().skip(2).position(|&byte| byte == b'"')? + 2];
-        let line = match kind {
-            br#"{"seal"# => Self::Seal(serde_json::from_slice(text).ok()?),
-            br#"{"pruned"# => Self::Pruned(serde_json::from_slice(text).ok()?),
-            br#"{"gone"# => Self::Gone(serde_json::from_slice(text).ok()?),
-            br#"{"failed"# => Self::Failed(serde_json::from_slice(text).ok()?),
-            br#"{"anchor"# => Self::Anchor(serde_json::from_slice(text).ok()?),
-            _ => return None,
-        };
-        let sound = line.segment().is_none_or(|name| SegmentName::parse(name).is_some());
-        sound.then_some(line)
-    }
-
-    /// The segment that it is about.
-    pub fn segment(&self) -> Option<&str> {
-        match self {
-            Self::Seal(Seal { segment, .. })
-            | Self::Pruned(Pruned { segment, .. })
-            | Self::Gone(Gone { segment, .. })
-            | Self::Failed(Failed { segment, .. }) => Some(segment),
-            Self::Anchor(_) => None,
-        }
-    }
-
-    /// Adds the line with its LF to `text`; returns its chain, after `before`.
-    fn append(&self, text: &mut Vec<u8>, before: &str) -> io::Result<String> {
-        let start = text.len();
-        serde_json::to_writer(&mut *text, self)?;
-        text.pop();
-        let chain = match self {
-            Self::Anchor(_) => before.to_owned(),
-            _ => chain(before, &text[start..]),
-        };
-        text.extend_from_slice(CHAIN_KEY);
-        text.extend_from_slice(chain.as_bytes());
-        text.extend_from_slice(b"\"}\n");
-        Ok(chain)
-    }
-}
-
-fn chain(before: &str, body: &[u8]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(before.as_bytes()).update(body);
-    hasher.finalize().to_hex().to_string()
-}
+/// No manifest is longer: some millions of files.
+const LIMIT: u64 = 1 << 30;
+/// More flaws than this are counted, not kept.
+const FLAWS_KEPT: usize = 1000;
 
 /// Something in a manifest that the archiver has not written so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,28 +64,43 @@ pub struct Manifest {
     pub pruned: BTreeMap<u64, Pruned>,
     /// What somebody else deleted.
     pub gone: BTreeSet<u64>,
+    gone_at: BTreeMap<u64, String>,
     /// The writer's last word on each segment that failed.
     pub failed: BTreeMap<u64, Failed>,
-    /// What is wrong with it.
+    /// What is wrong with it: the first thousand.
     pub flaws: Vec<Flaw>,
+    /// All that is wrong with it.
+    pub flaw_count: u64,
+    /// Beginnings of lines that a power cut has torn; what they should have said was said again behind them, or will be.
+    pub remnants: Vec<Flaw>,
     /// Its lines.
     pub lines: u64,
     /// Bytes behind the last LF: a power cut has torn the last line, or somebody else has changed the file.
     pub torn: u64,
     chain: Option<String>,
+    /// The last lines, if they are beginnings of lines: remnants, once the chain goes on behind them.
+    pending: Vec<Flaw>,
 }
 
 impl Manifest {
-    /// Reads it; empty if there is none.
+    /// Reads it; empty if there is none. Never waits on what is not a regular file.
     ///
     /// # Errors
-    /// As `open(2)` and `read(2)`.
+    /// As `open(2)` and `read(2)`; it is not a regular file, or longer than any manifest.
     pub fn read(directory: BorrowedFd<'_>) -> io::Result<Self> {
         let mut text = Vec::new();
-        match file::open_at(directory, MANIFEST, Access::Read, 0) {
+        let file = match file::open_at(directory, MANIFEST, Access::Read, 0) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            opened => opened?.read_to_end(&mut text)?,
+            opened => opened?,
         };
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        if metadata.len() > LIMIT {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any manifest"));
+        }
+        file.take(LIMIT).read_to_end(&mut text)?;
         Ok(Self::parse(&text))
     }
 
@@ -246,34 +110,60 @@ impl Manifest {
         let mut offset = 0;
         for line in text.split_inclusive(|&byte| byte == b'\n') {
             match line.strip_suffix(b"\n") {
-                // A line that was torn by a power cut was ended by the next one.
-                Some(b"") => {}
                 Some(line) => manifest.take(line, offset),
-                None => manifest.torn = line.len() as u64,
+                None => manifest.take_end(line, offset),
             }
             manifest.lines += 1;
             offset += line.len() as u64;
         }
+        for flaw in std::mem::take(&mut manifest.pending) {
+            // Nothing came behind it that would say whether it was a line.
+            manifest.flaw(flaw);
+        }
         manifest
+    }
+
+    fn take_end(&mut self, text: &[u8], offset: u64) {
+        self.torn = text.len() as u64;
+        if ended_early(text) {
+            self.flaw(Flaw { line: self.lines + 1, offset, what: "a line that does not end with a newline" });
+        }
     }
 
     fn take(&mut self, text: &[u8], offset: u64) {
         let flaw = |what| Flaw { line: self.lines + 1, offset, what };
-        let Some((line, body, chained)) = split(text) else {
-            return self.flaws.push(flaw("not a line of a manifest"));
+        let Some(chained) = parse_chained(text) else {
+            let flaw = flaw("not a line of a manifest");
+            return if is_torn(text) && self.pending.len() < FLAWS_KEPT {
+                self.pending.push(flaw)
+            } else {
+                self.flaw(flaw)
+            };
         };
-        let before = self.chain();
-        let expected = match line {
-            Line::Anchor(_) if self.chain.is_none() => chained.to_owned(),
-            Line::Anchor(_) => return self.flaws.push(flaw("an anchor that is not the first line")),
-            _ => chain(before, body),
+        let after = match chained.after {
+            Some(_) if self.chain.is_some() => return self.flaw(flaw("an anchor that is not the first line")),
+            Some(after) => after,
+            None => self.chain(),
         };
-        if expected != chained {
-            let what = "the chain is broken: a line was changed, taken out or put in here, or before";
-            self.flaws.push(flaw(what));
+        let (fits, broken) = (
+            chain(after, chained.body) == chained.chain,
+            flaw("the chain is broken: a line was changed, taken out or put in here, or before"),
+        );
+        self.chain = Some(chained.after.unwrap_or(chained.chain).to_owned());
+        let mut pending = std::mem::take(&mut self.pending);
+        if fits {
+            self.remnants.append(&mut pending);
+        } else {
+            pending.into_iter().chain([broken]).for_each(|flaw| self.flaw(flaw));
         }
-        self.chain = Some(chained.to_owned());
-        self.note(line);
+        self.note(chained.line);
+    }
+
+    fn flaw(&mut self, flaw: Flaw) {
+        self.flaw_count += 1;
+        if self.flaws.len() < FLAWS_KEPT {
+            self.flaws.push(flaw);
+        }
     }
 
     fn note(&mut self, line: Line) {
@@ -286,7 +176,10 @@ impl Manifest {
         match line {
             Line::Seal(seal) => drop(self.seals.insert(sequence, seal)),
             Line::Pruned(pruned) => drop(self.pruned.insert(sequence, pruned)),
-            Line::Gone(_) => drop(self.gone.insert(sequence)),
+            Line::Gone(gone) => {
+                self.gone.insert(sequence);
+                self.gone_at.insert(sequence, gone.time);
+            }
             Line::Failed(failed) => drop(self.failed.insert(sequence, failed)),
             Line::Anchor(_) => {}
         }
@@ -305,6 +198,11 @@ impl Manifest {
     /// Whether the segment of this number is away for a reason that is known: retention, or before the anchor.
     pub fn was_pruned(&self, sequence: u64) -> bool {
         sequence <= self.anchor.through || self.pruned.contains_key(&sequence)
+    }
+
+    /// When it was seen that somebody else had deleted the segment of this number, UTC.
+    pub fn gone_at(&self, sequence: u64) -> Option<&str> {
+        self.gone_at.get(&sequence).map(String::as_str)
     }
 
     /// Appends lines, and takes them in. `durable`: returns when they would survive a power cut.
@@ -400,14 +298,6 @@ impl Manifest {
             gone: gone + self.gone.len() as u64,
         }
     }
-}
-
-/// A line, its part that the chain covers, and its chain.
-fn split(text: &[u8]) -> Option<(Line, &[u8], &str)> {
-    let line = Line::parse(text)?;
-    let (body, rest) = text.split_at_checked(text.len().checked_sub(CHAIN_KEY.len() + NO_CHAIN.len() + 2)?)?;
-    let chained = rest.strip_prefix(CHAIN_KEY)?.strip_suffix(br#""}"#)?;
-    Some((line, body, std::str::from_utf8(chained).ok()?))
 }
 
 fn open_to_append(directory: BorrowedFd<'_>) -> io::Result<(std::fs::File, bool)> {

@@ -12,6 +12,9 @@ use super::escape;
 use super::record::{self, Source, Stamp};
 use crate::config::Format;
 
+mod parser;
+pub use parser::Parser;
+
 /// The fields of one record. Of a `raw` record only `message` is known: the texts are empty and `n` is 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<'a> {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::content::Content;
 use super::directory::era;
 use super::failed::{Failures, GoodTo, exists};
+use super::manifest::Manifest;
 use super::names::{CURRENT, Form, SegmentName};
 use super::parse;
 use crate::config::Format;
@@ -87,7 +88,7 @@ pub struct Listing {
     directory: File,
     /// The files of records by sequence, which is one for the whole directory, whatever the prefixes.
     pub segments: Vec<Segment>,
-    /// Names that end in `.log` but are not those of a regular file of records, sorted; ready to be shown.
+    /// Names that end in `.log`, `.log.gz` or `.log.zst` but are not those of a regular file of records, sorted; ready to be shown.
     pub foreign: Vec<String>,
     /// What `current` is; `None` if it is not there.
     pub current: Option<Current>,
@@ -204,19 +205,43 @@ impl Listing {
     /// # Errors
     /// See [`open`](Self::open).
     pub fn content(&self, segment: &Segment) -> io::Result<Content> {
-        let end = segment.cut.unwrap_or(u64::MAX);
+        let (file, form) = self.open_file(segment)?;
+        Content::new(file, form, segment.cut.unwrap_or(u64::MAX))
+    }
+
+    /// The same before anything is unpacked.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub fn open_file(&self, segment: &Segment) -> io::Result<(File, Form)> {
         let name = segment.name.build();
-        let mut result = Err(io::Error::from(io::ErrorKind::NotFound));
         for form in Form::ALL {
             match open_at(self.directory.as_fd(), &form.of(&name), Access::Read, 0) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                opened => {
-                    result = opened.and_then(|file| Content::new(file, form, end));
-                    break;
-                }
+                opened => return Ok((opened?, form)),
             }
         }
-        result
+        Err(io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// Files with the same segment in another form than the one that counts.
+    pub fn other_forms(&self, segment: &Segment) -> Vec<String> {
+        let name = segment.name.build();
+        let others = Form::ALL.iter().filter(|&&form| form != segment.form).map(|form| form.of(&name));
+        others.filter(|file| stat_at(self.directory.as_fd(), file).is_ok()).collect()
+    }
+
+    /// Whether the segment of this name is there by now, in any form.
+    pub fn has(&self, name: &str) -> bool {
+        exists(&self.directory, name)
+    }
+
+    /// What is known of the closed segments.
+    ///
+    /// # Errors
+    /// See [`Manifest::read`].
+    pub fn manifest(&self) -> io::Result<Manifest> {
+        Manifest::read(self.directory.as_fd())
     }
 
     /// Whether a daemon holds the store's lock; `None` if that cannot be known here.

@@ -1,6 +1,8 @@
 use super::*;
+use crate::store::failed::GoodTo;
 use crate::sys::AsFd;
 use crate::sys::file::open_directory;
+use proptest::prelude::*;
 
 fn name(sequence: u64) -> String {
     SegmentName { prefix: "messages".into(), sequence, start: 0 }.build()
@@ -57,12 +59,11 @@ fn what_is_appended_is_read() {
 fn any_change_of_a_line_breaks_the_chain() {
     let (place, _) = written((1..=4).map(seal).collect());
     let whole = text(&place);
-    let last = whole.iter().rposition(|&byte| byte == b'"').unwrap();
-    for at in (0..whole.len()).filter(|at| *at <= last) {
+    for at in 0..whole.len() {
         let mut changed = whole.clone();
         changed[at] ^= 1;
         let manifest = Manifest::parse(&changed);
-        assert!(!manifest.flaws.is_empty() || manifest.torn > 0, "byte {at}");
+        assert!(!manifest.flaws.is_empty(), "byte {at}");
     }
     let lines: Vec<&[u8]> = whole.split_inclusive(|&byte| byte == b'\n').collect();
     for order in [&[0, 2, 3][..], &[1, 2, 3], &[0, 2, 1, 3], &[0, 0, 1, 2, 3]] {
@@ -81,8 +82,20 @@ fn a_torn_line_is_passed_over_and_the_chain_goes_on() {
     assert!(manifest.torn > 0 && manifest.seals.len() == 1 && manifest.flaws.is_empty());
     manifest.append(directory.as_fd(), vec![seal(2)], false).unwrap();
     let manifest = Manifest::read(directory.as_fd()).unwrap();
-    assert_eq!((manifest.seals.len(), manifest.torn, manifest.flaws.len()), (2, 0, 1));
-    assert_eq!(manifest.flaws[0].what, "not a line of a manifest");
+    assert_eq!((manifest.seals.len(), manifest.torn, manifest.flaws.len()), (2, 0, 0));
+    assert_eq!((manifest.remnants.len(), manifest.remnants[0].line), (1, 2));
+    // Nothing says so of the last line, nor of what is no beginning of a line.
+    let text = text(&place);
+    let lines: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').collect();
+    assert_eq!(Manifest::parse(&lines[..2].concat()).flaws[0].what, "not a line of a manifest");
+    for foreign in
+        [&b"\n"[..], b"hello\n", b"{\"seal\":\"\x07\n", b"{\"seal\":\"x\"}\n", &lines[0][..lines[0].len() - 1]]
+    {
+        let manifest = Manifest::parse(&[lines[0], foreign, lines[2]].concat());
+        assert!(!manifest.flaws.is_empty(), "{foreign:?}");
+    }
+    let manifest = Manifest::parse(&[lines[0], b"{\"seal\":\"mess\0\0\0\n", b"{\"pr\n", lines[2]].concat());
+    assert_eq!((manifest.remnants.len(), manifest.flaws.len(), manifest.seals.len()), (2, 0, 2));
 }
 
 #[test]
@@ -100,6 +113,58 @@ fn lines_of_what_is_away_are_folded_and_the_chain_holds() {
     assert!(manifest.fold(directory.as_fd(), 1, |_| false).unwrap());
     assert_eq!(manifest.anchor, Anchor { through: 5, files: 5, records: 50, bytes: 500, gone: 1 });
     assert_eq!((manifest.lines, manifest.flaws.len()), (1, 0));
+}
+
+#[test]
+fn an_anchor_cannot_be_changed_either() {
+    let (place, mut manifest) = written(vec![seal(1), pruned(1), seal(2), pruned(2), seal(3)]);
+    let directory = open_directory(place.path()).unwrap();
+    assert!(manifest.fold(directory.as_fd(), 1, |sequence| sequence > 2).unwrap());
+    let whole = text(&place);
+    assert_eq!((Manifest::parse(&whole).flaws.len(), Manifest::parse(&whole).lines), (0, 2));
+    for at in 0..whole.len() {
+        for bit in 0..8 {
+            let mut changed = whole.clone();
+            changed[at] ^= 1 << bit;
+            assert!(!Manifest::parse(&changed).flaws.is_empty(), "byte {at}, bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_manifest_is_an_error_and_does_not_block() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = open_directory(place.path()).unwrap();
+    let path = place.path().join(MANIFEST);
+    let refused = || Manifest::read(directory.as_fd()).is_err();
+    std::fs::create_dir(&path).unwrap();
+    assert!(refused());
+    std::fs::remove_dir(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(refused());
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+    assert!(refused());
+    std::fs::remove_file(&path).unwrap();
+    std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    assert!(refused());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_without_panic(bytes in any::<Vec<u8>>(), lines in any::<Vec<(u8, u8)>>()) {
+        Manifest::parse(&bytes);
+        // Lines of the true form, cut and joined anywhere.
+        let (place, _) = written(vec![seal(1), pruned(1), gone(2)]);
+        let whole = text(&place);
+        let mut mixed = Vec::new();
+        for (from, length) in lines {
+            let rest = &whole[usize::from(from) * 3 % whole.len()..];
+            mixed.extend_from_slice(&rest[..usize::from(length).min(rest.len())]);
+        }
+        let manifest = Manifest::parse(&mixed);
+        prop_assert!(manifest.flaws.len() as u64 <= manifest.flaw_count);
+    }
 }
 
 #[test]

@@ -9,10 +9,10 @@ use crate::store::record;
 /// No record is longer: the largest message that can be configured (16 MiB), in the longest form.
 pub const LINE_LIMIT: usize = record::max_len(Format::Jsonl, 16 << 20);
 
-/// What is read at once.
-const READ: usize = 1 << 20;
 /// The same of a small file: a large buffer for each of many would cost more than its bytes.
 const SMALL: usize = 1 << 16;
+/// What is read at once: it stays in a core's cache until it has been looked at.
+const READ: usize = 256 << 10;
 
 /// Something that was read.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,43 +1,20 @@
 //! Every record's grammar, and every connection's numbers, file after file.
-use std::collections::HashMap;
-use std::fmt;
 use std::io::{self, Read, Write};
+use std::path::Path;
 
 use super::Summary;
+use super::connections::{Connections, Turn};
+use super::report::{Kind, Place, Report};
 use crate::config::Format;
-use crate::store::parse::{Record, parse};
+use crate::store::parse::{Parser, Record};
 use crate::store::reader::{self, LineReader, Piece, Unfinished};
-
-/// More problems than this are counted, not printed.
-const PRINTED: u64 = 100;
-
-/// Where problems go.
-pub struct Report<'o, O> {
-    out: &'o mut O,
-    problems: u64,
-}
-
-impl<'o, O: Write> Report<'o, O> {
-    pub fn new(out: &'o mut O) -> Self {
-        Self { out, problems: 0 }
-    }
-
-    pub fn problem(&mut self, what: fmt::Arguments<'_>) -> io::Result<()> {
-        self.problems += 1;
-        if self.problems <= PRINTED { writeln!(self.out, "{what}") } else { Ok(()) }
-    }
-
-    pub fn note(&mut self, what: fmt::Arguments<'_>) -> io::Result<()> {
-        writeln!(self.out, "note: {what}")
-    }
-}
+use crate::store::record::Stamp;
 
 /// What the records so far have shown.
 pub struct Records<'o, O> {
     pub report: Report<'o, O>,
     summary: Summary,
-    /// The last message number of each connection; 0: not known, any may follow.
-    last: HashMap<Box<str>, u64>,
+    connections: Connections,
     /// No older file is gone: every connection must begin with its first message.
     from_first: bool,
     /// Files taken as raw, the first of them, and files of the other formats.
@@ -46,43 +23,87 @@ pub struct Records<'o, O> {
     others: u64,
 }
 
+/// What one file has shown.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// What is behind its last LF.
+    pub unfinished: Option<Unfinished>,
+    /// It could be read so far only.
+    pub error: Option<io::Error>,
+    /// Its lines.
+    pub lines: u64,
+    /// The first line, and the byte in the file, where something is wrong.
+    pub first_bad: Option<(u64, u64)>,
+    /// The lowest and the highest time of a record.
+    pub times: Option<([u8; Stamp::LEN], [u8; Stamp::LEN])>,
+}
+
+impl Seen {
+    fn bad(&mut self, line: u64, byte: u64) {
+        self.first_bad.get_or_insert((line, byte));
+    }
+
+    #[inline]
+    fn time(&mut self, time: &str) {
+        let Some(time) = time.as_bytes().first_chunk() else { return };
+        match &mut self.times {
+            // Nearly always: a worker has one time for all messages of a turn.
+            Some((_, highest)) if time == highest => {}
+            Some((lowest, highest)) => {
+                if time < lowest {
+                    *lowest = *time;
+                }
+                if time > highest {
+                    *highest = *time;
+                }
+            }
+            None => self.times = Some((*time, *time)),
+        }
+    }
+}
+
 impl<'o, O: Write> Records<'o, O> {
     /// `from_first`: the store has its first file.
     pub fn new(report: Report<'o, O>, from_first: bool) -> Self {
-        let (summary, last) = (Summary::default(), HashMap::new());
-        Self { report, summary, last, from_first, raw: 0, first_raw: None, others: 0 }
+        let (summary, connections) = (Summary::default(), Connections::new());
+        Self { report, summary, connections, from_first, raw: 0, first_raw: None, others: 0 }
     }
 
-    /// Checks one file; files must come in order. Returns what is behind its last LF, for [`torn`](Self::torn).
+    /// Checks one file; files must come in order. `extent`: where it begins in all that is to be done, and its length.
     pub fn file(
         &mut self,
         file: &str,
+        extent: (u64, u64),
         format: Option<Format>,
         mut lines: LineReader<impl Read>,
-    ) -> io::Result<Option<Unfinished>> {
-        let mut format = format;
+    ) -> io::Result<Seen> {
+        let (mut seen, mut parser) = (Seen::default(), None);
         loop {
             match lines.next_piece() {
                 Ok(Some(Piece::Lines { offset, number, bytes })) => {
-                    let format = *format.get_or_insert_with(|| reader::detect(bytes));
-                    self.lines(file, format, (offset, number), bytes)?;
+                    let parser =
+                        parser.get_or_insert_with(|| Parser::new(format.unwrap_or_else(|| reader::detect(bytes))));
+                    self.lines(file, parser, (offset, number), bytes, &mut seen)?;
+                    self.report.progress.at(extent.0 + (offset + bytes.len() as u64).min(extent.1));
                 }
                 Ok(Some(Piece::TooLong { offset, number, length })) => {
                     self.summary.bytes += length;
+                    seen.lines += 1;
+                    seen.bad(number, offset);
                     let end = offset + length - 1;
                     let what = format_args!(
-                        "{file}:{number}:{offset}: a line of {length} bytes, longer than any record; bytes {offset}-{end} are no record"
+                        "a line of {length} bytes, longer than any record; bytes {offset}-{end} are no record"
                     );
-                    self.report.problem(what)?;
+                    self.report.problem(Kind::Record, Place::line(file, number, offset).to(end), what)?;
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    self.report.problem(format_args!("{file}: cannot read: {error}"))?;
+                    seen.error = Some(error);
                     break;
                 }
             }
         }
-        match format {
+        match parser.map(|parser| parser.format()).or(format) {
             Some(Format::Raw) => {
                 self.raw += 1;
                 self.first_raw.get_or_insert_with(|| file.to_owned());
@@ -90,57 +111,75 @@ impl<'o, O: Write> Records<'o, O> {
             Some(_) => self.others += 1,
             None => {}
         }
-        Ok(lines.unfinished())
+        seen.unfinished = lines.unfinished();
+        Ok(seen)
     }
 
-    fn lines(&mut self, file: &str, format: Format, place: (u64, u64), lines: &[u8]) -> io::Result<()> {
-        let (mut offset, number) = place;
-        for (line, number) in lines.split_inclusive(|&byte| byte == b'\n').zip(number..) {
-            match parse(format, reader::without_lf(line)) {
+    fn lines(
+        &mut self,
+        file: &str,
+        parser: &mut Parser,
+        (first, mut number): (u64, u64),
+        lines: &[u8],
+        seen: &mut Seen,
+    ) -> io::Result<()> {
+        let numbered = parser.format() != Format::Raw;
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', lines) {
+            let place = (first + start as u64, number);
+            match parser.parse(&lines[start..end]) {
                 Ok(record) => {
                     self.summary.records += 1;
-                    if format != Format::Raw {
-                        self.in_turn(file, (offset, number), &record)?;
+                    if numbered {
+                        seen.time(record.time);
+                        self.in_turn(file, place, &record, seen)?;
                     }
                 }
                 Err(bad) => {
-                    let (at, end) = (offset + bad.at as u64, offset + line.len() as u64 - 1);
-                    let what = format_args!("{file}:{number}:{at}: {bad}; bytes {offset}-{end} are no record");
-                    self.report.problem(what)?;
+                    let (at, end) = (place.0 + bad.at as u64, first + end as u64);
+                    seen.bad(number, at);
+                    let what = format_args!("{bad}; bytes {}-{end} are no record", place.0);
+                    self.report.problem(Kind::Record, Place::line(file, number, at).to(end), what)?;
                 }
             }
-            offset += line.len() as u64;
+            start = end + 1;
+            number += 1;
+            seen.lines += 1;
         }
         self.summary.bytes += lines.len() as u64;
         Ok(())
     }
 
     /// Whether this is the connection's next message.
-    fn in_turn(&mut self, file: &str, (offset, number): (u64, u64), record: &Record<'_>) -> io::Result<()> {
+    #[inline]
+    fn in_turn(
+        &mut self,
+        file: &str,
+        (offset, number): (u64, u64),
+        record: &Record<'_>,
+        seen: &mut Seen,
+    ) -> io::Result<()> {
         let Record { connection, n, .. } = *record;
-        let Some(last) = self.last.get_mut(connection) else {
-            self.last.insert(connection.into(), n);
-            if self.from_first && n > 1 {
-                let what = format_args!("{file}:{number}:{offset}: connection {connection} begins with message {n}");
-                self.report.problem(what)?;
-            }
-            return Ok(());
-        };
-        let before = *last;
-        *last = before.max(n);
-        if before == 0 || before.checked_add(1) == Some(n) {
+        let turn = self.connections.take(connection, n);
+        if turn == Turn::Next || (turn == Turn::First && (n == 1 || !self.from_first)) {
             return Ok(());
         }
-        let report = &mut self.report;
-        if n <= before {
-            report.problem(format_args!(
-                "{file}:{number}:{offset}: connection {connection}: message {n} comes after message {before}"
-            ))
-        } else {
-            let (first, last) = (before + 1, n - 1);
-            report.problem(format_args!(
-                "{file}:{number}:{offset}: connection {connection}: messages {first} to {last} are missing"
-            ))
+        seen.bad(number, offset);
+        let (place, report) = (Place::line(file, number, offset), &mut self.report);
+        match turn {
+            Turn::Behind(before) => report.problem(
+                Kind::Numbering,
+                place,
+                format_args!("connection {connection}: message {n} comes after message {before}"),
+            ),
+            Turn::Ahead(before) => report.problem(
+                Kind::Numbering,
+                place,
+                format_args!("connection {connection}: messages {} to {} are missing", before + 1, n - 1),
+            ),
+            _ => {
+                report.problem(Kind::Numbering, place, format_args!("connection {connection} begins with message {n}"))
+            }
         }
     }
 
@@ -151,43 +190,33 @@ impl<'o, O: Write> Records<'o, O> {
         };
         let end = offset + length - 1;
         self.summary.bytes += length;
+        let place = Place::line(file, number, offset).to(end);
         if writing {
-            self.report.note(format_args!(
-                "{file}:{number}:{offset}: unfinished record, bytes {offset}-{end}: a daemon is at work"
-            ))
+            let what = format_args!("unfinished record, bytes {offset}-{end}: a daemon is at work");
+            self.report.note(Some(place), what)
         } else {
-            self.report.problem(format_args!("{file}:{number}:{offset}: torn record, bytes {offset}-{end}"))
+            self.report.problem(Kind::Torn, place, format_args!("torn record, bytes {offset}-{end}"))
         }
     }
 
-    /// A file has gone since the listing, and with it all older ones: whatever comes next may follow.
-    pub fn pruned(&mut self, file: &str) -> io::Result<()> {
+    /// Files are away for a known reason: whatever comes next may follow.
+    pub fn forget_numbers(&mut self) {
         self.from_first = false;
-        self.last.values_mut().for_each(|last| *last = 0);
-        self.report.note(format_args!("{file}: deleted before it was read"))
+        self.connections.forget_numbers();
     }
 
-    /// Prints the summary.
-    pub fn finish(mut self, files: u64) -> io::Result<Summary> {
+    /// Prints the summary. `sealed`: how many files have a seal, and how many should.
+    pub fn finish(mut self, directory: &Path, files: u64, sealed: (u64, u64)) -> io::Result<Summary> {
         if let Some(first) = self.first_raw.as_ref().filter(|_| self.others > 0) {
             let raw = self.raw;
-            self.report.note(format_args!("{raw} files are taken as raw, others are not; the first: {first}"))?;
+            let what = format_args!("{raw} files are taken as raw, others are not; the first: {first}");
+            self.report.note(None, what)?;
         }
         self.summary.files = files;
-        self.summary.connections = self.last.len() as u64;
-        self.summary.problems = self.report.problems;
-        let Summary { files, records, connections, bytes, problems } = self.summary;
-        let out = self.report.out;
-        if problems > PRINTED {
-            writeln!(out, "{} more problems", problems - PRINTED)?;
-        }
-        write!(out, "{files} files, {records} records, {connections} connections, {bytes} bytes: ")?;
-        if problems == 0 {
-            writeln!(out, "ok")?
-        } else {
-            writeln!(out, "{problems} problems")?
-        }
-        out.flush()?;
+        (self.summary.sealed, self.summary.unsealed) = sealed;
+        self.summary.connections = self.connections.count();
+        self.summary.problems = self.report.problems();
+        self.report.finish(directory, &self.summary)?;
         Ok(self.summary)
     }
 }
