@@ -1,12 +1,19 @@
 //! The command line.
 use crate::config::{self, Config, Format, defaults};
-use crate::ipc::command::Request;
+use crate::ipc::command::Request as Ask;
+use crate::store::clock;
+use crate::store::stamp::Stamp;
 use crate::supervisor::Options;
 use crate::tools::control::Shown;
+use crate::tools::select::{self, Peer, Selection};
+use crate::tools::tail::{Colour, Request};
 use crate::{exit, roles, sys, tools};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf, absolute};
+
+/// What `tail` prints if nothing else is said.
+const LAST: u64 = 10;
 
 /// A TCP message recorder: if you hear the echo, it is stored.
 ///
@@ -59,19 +66,41 @@ enum Command {
         #[command(flatten)]
         daemon: DaemonPlace,
     },
+    /// Print the last records of a store, and with -f those that come
+    ///
+    /// Works on the store of a running daemon, and on a copy of it. Without -n, --since, --until and a cursor: the last 10.
+    Tail {
+        #[command(flatten)]
+        store: StorePlace,
+        /// Only the last so many of the records that are selected
+        #[arg(short = 'n', long = "lines", value_name = "N", conflicts_with_all = ["from", "cursor_file"])]
+        lines: Option<u64>,
+        /// Wait for more, over rotations and restarts of the daemon
+        #[arg(short, long)]
+        follow: bool,
+        #[command(flatten)]
+        reading: Reading,
+    },
     /// Print the records of a store, oldest first
     Cat {
         #[command(flatten)]
         store: StorePlace,
-        /// The format to print; as stored if not given. `raw`: the exact bytes of each message, and a newline
-        #[arg(long, value_enum)]
-        format: Option<Printed>,
+        #[command(flatten)]
+        reading: Reading,
     },
     /// Check a store: names, sequence, every record, every connection's numbering
     Verify {
         #[command(flatten)]
         store: StorePlace,
     },
+    /// Send messages from standard input, and wait until every one has been echoed
+    ///
+    /// Each line is a message. Its echo says that it is stored; what was not echoed when a connection ends is sent again over the next
+    /// one, in order. So every message is stored at least once: one that was stored, and whose echo was lost, twice. Exits with 0 only if
+    /// every message was echoed; otherwise with 1, and says how many were not, and from which line on.
+    ///
+    /// INT or TERM ends the reading; 5 s are left for the echoes that are due. A second one ends it at once.
+    Send(tools::send::Options),
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -108,6 +137,80 @@ struct StorePlace {
     config: PathBuf,
 }
 
+/// What `tail` and `cat` have in common.
+#[derive(Debug, Args)]
+struct Reading {
+    /// The format to print; as stored if not given. `raw`: the exact bytes of each message, and a newline
+    #[arg(long, value_enum)]
+    format: Option<Printed>,
+    /// Only what was received then or later: RFC 3339, YYYY-MM-DD[ HH:MM[:SS]] in UTC, or an age such as 90s, 1h30m, 2d
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Stamp>,
+    /// Only what was received before
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Stamp>,
+    /// Only from there: ADDRESS, ADDRESS:PORT, [IPV6]:PORT, ADDRESS/BITS, unix or unix:PID
+    #[arg(long, value_name = "ADDRESS", value_parser = Peer::parse)]
+    peer: Option<Peer>,
+    /// Only messages in which this regular expression matches, in their exact bytes
+    #[arg(long, value_name = "REGEX", value_parser = select::pattern)]
+    grep: Option<regex::bytes::Regex>,
+    /// Begin behind this cursor; what was deleted since is told
+    #[arg(long, value_name = "CURSOR")]
+    from: Option<String>,
+    /// Begin behind the cursor in this file, or with the oldest record if there is none, and keep it there
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    cursor_file: Option<PathBuf>,
+    /// Print the last cursor on standard error at the end
+    #[arg(long)]
+    show_cursor: bool,
+    /// Colours in `text`; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<Color> for Colour {
+    fn from(color: Color) -> Self {
+        match color {
+            Color::Auto => Self::Auto,
+            Color::Always => Self::Always,
+            Color::Never => Self::Never,
+        }
+    }
+}
+
+impl Reading {
+    fn run(self, directory: PathBuf, tail: Option<(Option<u64>, bool)>) -> u8 {
+        let Self { format, since, until, peer, grep, from, cursor_file, show_cursor, color } = self;
+        let selection = Selection { since, until, peer, grep };
+        let bounded = selection.needs_time() || from.is_some() || cursor_file.is_some();
+        let (lines, follow) = tail.unwrap_or_default();
+        let last = lines.or((tail.is_some() && !bounded).then_some(LAST));
+        tools::tail::run(&Request {
+            directory,
+            format: format.map(Into::into),
+            colour: color.into(),
+            selection,
+            last,
+            from,
+            cursor_file,
+            show_cursor,
+            follow,
+        })
+    }
+}
+
+fn moment(text: &str) -> Result<Stamp, String> {
+    select::moment(text, clock::now_micros())
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Printed {
     Text,
@@ -131,13 +234,15 @@ pub fn main() -> u8 {
     match cli.command {
         Command::Run { config, daemon } => run(&config.config, daemon),
         Command::Check { config, print } => tools::check::run(&config.config, print),
-        Command::Status { daemon, json } => daemon.ask(Request::Status, if json { Shown::Json } else { Shown::Text }),
-        Command::Reload { daemon } => daemon.ask(Request::Reload, Shown::Text),
-        Command::Rotate { daemon } => daemon.ask(Request::Rotate, Shown::Text),
-        Command::Cat { store, format } => {
-            store.directory().map_or_else(|code| code, |at| tools::cat::run(&at, format.map(Into::into)))
+        Command::Status { daemon, json } => daemon.ask(Ask::Status, if json { Shown::Json } else { Shown::Text }),
+        Command::Reload { daemon } => daemon.ask(Ask::Reload, Shown::Text),
+        Command::Rotate { daemon } => daemon.ask(Ask::Rotate, Shown::Text),
+        Command::Tail { store, lines, follow, reading } => {
+            store.directory().map_or_else(|code| code, |at| reading.run(at, Some((lines, follow))))
         }
+        Command::Cat { store, reading } => store.directory().map_or_else(|code| code, |at| reading.run(at, None)),
         Command::Verify { store } => store.directory().map_or_else(|code| code, |at| tools::verify::run(&at)),
+        Command::Send(options) => tools::send::run(options),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "echostored", &mut script);
@@ -164,7 +269,7 @@ fn run(config: &Path, daemon: bool) -> u8 {
 }
 
 impl DaemonPlace {
-    fn ask(self, request: Request, shown: Shown) -> u8 {
+    fn ask(self, request: Ask, shown: Shown) -> u8 {
         tools::control::run(request, self.socket, &self.config, shown)
     }
 }

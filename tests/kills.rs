@@ -1,6 +1,6 @@
 //! `kill -9` of each role, of two at once, and of everything, under load: nothing is lost, doubled, reordered or left waiting.
 //!
-//! `ECHOSTORED_TEST_KILLS` is the number of kills of the writer (540); workers die 2/5 as often, the supervisor 1/5,
+//! `ECHOSTORED_TEST_KILLS` is the number of kills of the writer (270); workers die 2/5 as often, the supervisor 1/5,
 //! everything 1/5, two roles in one moment 1/10. Every [`ROUND`] kills the whole store is checked, and a fresh one begins. One
 //! line a kind tells what was seen:
 //!
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 /// A part of the kills that were asked for.
 fn part(of: usize) -> usize {
-    (count("ECHOSTORED_TEST_KILLS", 540) / of).max(1)
+    (count("ECHOSTORED_TEST_KILLS", 270) / of).max(1)
 }
 
 /// Small files, so that rotations are hit, too.

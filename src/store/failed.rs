@@ -71,6 +71,16 @@ impl Failures {
         failures
     }
 
+    /// The same with what others know of segments that are not named here.
+    pub fn with(mut self, others: impl IntoIterator<Item = GoodTo>) -> Self {
+        for other in others {
+            if self.of(&other.segment).is_none() {
+                self.0.push(other);
+            }
+        }
+        self
+    }
+
     /// What is known of a segment.
     pub fn of(&self, segment: &str) -> Option<&GoodTo> {
         self.0.iter().find(|entry| entry.segment == segment)

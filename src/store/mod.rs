@@ -8,6 +8,7 @@ pub mod directory;
 pub mod disk;
 pub mod escape;
 pub mod failed;
+pub mod index;
 pub mod manifest;
 pub mod names;
 pub mod parse;

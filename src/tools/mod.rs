@@ -3,6 +3,10 @@ pub mod cat;
 pub mod check;
 pub mod control;
 pub mod man;
+pub mod select;
+pub mod send;
+pub mod show;
+pub mod tail;
 pub mod verify;
 
 #[cfg(test)]

@@ -209,12 +209,12 @@ fn stored(make: Make, usual: usize) {
 
 #[test]
 fn cuts_on_ext4_lose_nothing_that_synced_echoed() {
-    synced(Make::EXT4, 110);
+    synced(Make::EXT4, 60);
 }
 
 #[test]
 fn cuts_on_xfs_lose_nothing_that_synced_echoed() {
-    synced(Make::XFS, 110);
+    synced(Make::XFS, 60);
 }
 
 #[test]

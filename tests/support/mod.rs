@@ -13,6 +13,7 @@ pub mod control;
 pub mod daemon;
 pub mod disk;
 pub mod drive;
+pub mod follower;
 pub mod framing;
 pub mod harm;
 pub mod home;
@@ -24,6 +25,7 @@ pub mod processes;
 pub mod record;
 pub mod seed;
 pub mod setup;
+pub mod shelf;
 pub mod small;
 
 use std::time::{Duration, Instant};

@@ -11,6 +11,8 @@ pub const LINE_LIMIT: usize = record::max_len(Format::Jsonl, 16 << 20);
 
 /// What is read at once.
 const READ: usize = 1 << 20;
+/// The same of a small file: a large buffer for each of many would cost more than its bytes.
+const SMALL: usize = 1 << 16;
 
 /// Something that was read.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,6 +69,34 @@ impl<R: Read> LineReader<R> {
     /// Reads `source` from where it stands, which counts as offset 0.
     pub fn new(source: R) -> Self {
         Self::with_sizes(source, READ, LINE_LIMIT)
+    }
+
+    /// Reads `source`, whose first byte is at `offset` in the file, and the beginning of a line; that one is counted as the first.
+    /// About `length` bytes are expected.
+    pub fn starting_at(source: R, offset: u64, length: u64) -> Self {
+        let first = usize::try_from(length).unwrap_or(READ).clamp(SMALL, READ);
+        Self { offset, ..Self::with_sizes(source, first, LINE_LIMIT) }
+    }
+
+    /// Where the bytes begin that have not been handed out.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Forgets what is behind the last LF: the source goes on at [`offset`](Self::offset), to be read again.
+    pub fn forget_unfinished(&mut self) -> &mut R {
+        (self.start, self.whole, self.end, self.passed) = (0, 0, 0, 0);
+        &mut self.source
+    }
+
+    /// What is being read.
+    pub fn source(&self) -> &R {
+        &self.source
+    }
+
+    /// What is being read, to change where it ends.
+    pub fn source_mut(&mut self) -> &mut R {
+        &mut self.source
     }
 
     fn with_sizes(source: R, first: usize, limit: usize) -> Self {

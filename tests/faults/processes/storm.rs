@@ -43,7 +43,7 @@ fn of_rotations_and_of_what_means_nothing() {
     let mut daemon = echo("stored").start();
     let load = Load::start(daemon.address, Shape { messages_a_connection: Some(200), ..Shape::default() });
     let signals = [Signal::SIGUSR1, Signal::SIGCHLD, Signal::SIGWINCH, Signal::SIGPIPE, Signal::SIGUSR2];
-    assert_eq!(rage(&mut daemon, &signals, &mut Chance::new(seed())), 4, "supervisor, writer, two workers");
+    assert_eq!(rage(&mut daemon, &signals, &mut Chance::new(seed())), 5, "supervisor, writer, archiver, two workers");
     assert!(checker::files(&daemon.store()).len() > 3, "it did not rotate");
     load.progress(1_000);
     Tally::default().settle(daemon, load);
