@@ -82,6 +82,8 @@ pub(super) struct Hook {
     /// It is not kept as it is now.
     unsaved: bool,
     running: Option<Running>,
+    /// The archiver leaves: a run that ends by that has not failed.
+    leaving: bool,
     failing: Option<Failing>,
     told: Limiter,
 }
@@ -95,6 +97,7 @@ impl Hook {
             done: Done::default(),
             unsaved: false,
             running: None,
+            leaving: false,
             failing: None,
             told: Limiter::new(),
         };
@@ -199,13 +202,17 @@ impl Hook {
     pub fn ended(&mut self, pid: Pid, ending: Ending, now: Instant) -> Option<Ended> {
         let running = self.running.take_if(|running| running.pid == pid)?;
         let name = running.name;
-        if ending == Ending::Exit(0) && !running.terminated {
+        if ending == Ending::Exit(0) && (self.leaving || !running.terminated) {
             if let Some(failing) = self.failing.take() {
                 notice!("on-close went well with {} after {} failures", name.build(), failing.attempts);
             } else {
                 debug!("on-close went well with {}", name.build());
             }
             return Some(Ended { name, well: true });
+        }
+        if self.leaving {
+            debug!("on-close was ended with {}; it is run again", name.build());
+            return None;
         }
         let late = if running.terminated { ", after rotate.on-close-timeout" } else { "" };
         Some(self.failed(name, &format!("{ending}{late}"), now))
@@ -284,6 +291,7 @@ impl Hook {
 
     /// The archiver leaves: so does the program, and is run again. True: there is one to wait for.
     pub fn leave(&mut self) -> bool {
+        self.leaving = true;
         if let Some(running) = &mut self.running {
             let _ = program::signal_group(running.pid, Signal::SIGTERM);
             running.terminated = true;

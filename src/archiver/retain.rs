@@ -171,7 +171,8 @@ mod tests {
         let age = |hours| Retain { max_age: Some(HOUR * hours), ..none };
         let size = |most| Retain { max_total_size: Some(most), ..none };
         let free = |least| Retain { min_free_space: Some(least), ..none };
-        let table: [(Retain, u64, &[u64], &[u64], bool); 19] = [
+        type Row = (Retain, u64, &'static [u64], &'static [u64], bool);
+        let table: [Row; 19] = [
             (none, 5, &[], &[], false),
             (files(5), 5, &[], &[], false),
             (files(3), 5, &[], &[1, 2], false),

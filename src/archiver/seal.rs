@@ -84,6 +84,9 @@ impl Sealing {
     }
 }
 
+/// The lowest and the highest time.
+type Span = ([u8; Stamp::LEN], [u8; Stamp::LEN]);
+
 /// Counts lines, and takes the times at their beginnings; lines may be torn between pieces anywhere.
 #[derive(Debug)]
 struct Lines {
@@ -94,7 +97,7 @@ struct Lines {
     head: Vec<u8>,
     /// There is such a line.
     begun: bool,
-    span: Option<([u8; Stamp::LEN], [u8; Stamp::LEN])>,
+    span: Option<Span>,
 }
 
 impl Lines {
@@ -147,7 +150,7 @@ impl Lines {
     }
 
     /// How many there were, and the times.
-    fn end(&mut self) -> (u64, Option<([u8; Stamp::LEN], [u8; Stamp::LEN])>) {
+    fn end(&mut self) -> (u64, Option<Span>) {
         if std::mem::take(&mut self.begun) {
             let head = std::mem::take(&mut self.head);
             self.line(&head);

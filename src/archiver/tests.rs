@@ -170,7 +170,9 @@ fn the_live_file_is_never_touched_whatever_is_said() {
     });
     bench.archiver.shelf.settle(1000);
     bench.settle();
-    (0..5).for_each(|_| drop(bench.turn(true)));
+    for _ in 0..5 {
+        bench.turn(true);
+    }
     assert_eq!(bench.there(), [(3, "")]);
 }
 
@@ -297,7 +299,9 @@ fn room_is_made_one_segment_for_each_time_and_only_by_that_policy() {
         assert_eq!(bench.there(), [(3, ""), (4, "")]);
         assert!(matches!(bench.heard()[..], [ToSupervisor::Pruned, ToSupervisor::Pruned]));
         assert_eq!(bench.manifest().pruned[&1].reason, "on-disk-full");
-        (0..3).for_each(|_| drop(bench.turn(true)));
+        for _ in 0..3 {
+            bench.turn(true);
+        }
         assert_eq!((bench.there().len(), bench.heard().len()), (1, 1));
     }
 }

@@ -270,9 +270,8 @@ impl Archiver {
     /// Nothing is compressed any more: the plain file counts, and what an interrupted compression has left goes.
     fn drop_twins(&mut self, name: &SegmentName, now: Instant) {
         let text = name.build();
-        let twins = Form::ALL.into_iter().filter(|form| *form != Form::Plain);
-        let dropped: io::Result<()> = twins.map(|form| file::unlink_at(self.shelf.fd(), &form.of(&text))).collect();
-        match dropped {
+        let mut twins = Form::ALL.into_iter().filter(|form| *form != Form::Plain);
+        match twins.try_for_each(|form| file::unlink_at(self.shelf.fd(), &form.of(&text))) {
             Ok(()) => self.look_again_at(name),
             Err(error) => self.faults.note(Deed::Compress, &text, Some(name), &error, now),
         }

@@ -180,13 +180,16 @@ pub fn list(directory: BorrowedFd<'_>) -> io::Result<Vec<SegmentName>> {
     Ok(names.into_iter().map(|(name, _)| name).collect())
 }
 
+/// A segment's file: its name, and the form that its bytes have there.
+pub type FileName = (SegmentName, Form);
+
 /// The names of all segments in the directory, of any prefix and in any form, sorted by sequence number.
-pub fn list_all(directory: BorrowedFd<'_>) -> io::Result<Vec<(SegmentName, Form)>> {
+pub fn list_all(directory: BorrowedFd<'_>) -> io::Result<Vec<FileName>> {
     Ok(list_with_others(directory)?.0)
 }
 
 /// The same, and all other names.
-pub fn list_with_others(directory: BorrowedFd<'_>) -> io::Result<(Vec<(SegmentName, Form)>, Vec<String>)> {
+pub fn list_with_others(directory: BorrowedFd<'_>) -> io::Result<(Vec<FileName>, Vec<String>)> {
     let (mut names, mut others) = (Vec::new(), Vec::new());
     // A descriptor of its own: reading moves the position of the description.
     let own = file::open_at(directory, ".", Access::Directory, 0)?;

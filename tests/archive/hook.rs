@@ -148,3 +148,62 @@ while ! [ -e $HERE/well ]; do sleep 0.1; done
     wait_until(DEADLINE, "all handed on", || all_handed_on(&daemon, &here.join("done")));
     daemon.stop();
 }
+
+/// A script of ours, where the daemon's user can run it.
+fn script(home: &Home, name: &str, text: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let path = home.write(name, text);
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn shipped(daemon: &Daemon, target: &Path) -> bool {
+    let files = closed(&daemon.store());
+    let is_there = |file: &crate::store::Closed| {
+        fs::read(target.join(file.path.file_name().unwrap())).is_ok_and(|there| there == fs::read(&file.path).unwrap())
+    };
+    !files.is_empty() && files.iter().all(is_there)
+}
+
+#[test]
+fn the_example_of_the_page_ships_every_file() {
+    let home = Home::new();
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/hooks.md")).unwrap();
+    let text = page.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
+    let (ship, target) = (script(&home, "ship", text), home.make_dir("target"));
+    let command = vec![ship, target.to_str().unwrap().to_owned()];
+    let mut daemon = small_files().set("rotate.on-close", command).set("compress.method", "gzip").start_in(home);
+    feed(&daemon, 100);
+    wait_until(DEADLINE, "all are shipped", || shipped(&daemon, &target));
+    daemon.stop();
+}
+
+/// What the units of systemd do is done here by hand: the spool is shipped as long as it is not empty.
+#[test]
+fn the_example_for_systemd_ships_every_file_also_those_pruned_meanwhile() {
+    let home = Home::new();
+    let example = |name: &str| {
+        let path = format!("{}/packaging/systemd/examples/{name}", env!("CARGO_MANIFEST_DIR"));
+        script(&home, name, &fs::read_to_string(path).unwrap())
+    };
+    let (enqueue, ship, target) = (example("on-close-enqueue"), example("on-close-ship"), home.make_dir("target"));
+    let spool = home.join("store/spool");
+    let command = vec![enqueue, spool.to_str().unwrap().to_owned()];
+    let mut daemon = small_files().set("rotate.on-close", command).start_in(home);
+    feed(&daemon, 100);
+    // Hidden names are being made.
+    let is_whole =
+        |entry: &std::io::Result<fs::DirEntry>| !entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with('.');
+    let spooled = || fs::read_dir(&spool).map_or(0, |entries| entries.filter(is_whole).count());
+    let count = closed(&daemon.store()).len();
+    wait_until(DEADLINE, "all are in the spool", || {
+        spooled() == count && status(&daemon)["archiver"]["hooked"] == count
+    });
+    daemon.reconfigure(|setup| setup.set("retain.max-files", 1));
+    daemon.signal(Signal::SIGHUP);
+    wait_until(DEADLINE, "one closed file", || closed(&daemon.store()).len() == 1);
+    let ran = std::process::Command::new(ship).arg(&spool).arg(&target).status().unwrap();
+    assert!(ran.success());
+    assert_eq!((spooled(), fs::read_dir(&target).unwrap().count()), (0, count));
+    daemon.stop();
+}

@@ -68,7 +68,7 @@ fn any_change_of_a_line_breaks_the_chain() {
     let lines: Vec<&[u8]> = whole.split_inclusive(|&byte| byte == b'\n').collect();
     for order in [&[0, 2, 3][..], &[1, 2, 3], &[0, 2, 1, 3], &[0, 0, 1, 2, 3]] {
         let changed: Vec<u8> = order.iter().flat_map(|&at: &usize| lines[at]).copied().collect();
-        assert_eq!(Manifest::parse(&changed).flaws.is_empty(), false, "{order:?}");
+        assert!(!Manifest::parse(&changed).flaws.is_empty(), "{order:?}");
     }
 }
 
