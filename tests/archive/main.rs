@@ -10,6 +10,7 @@ mod support;
 
 mod hook;
 mod killed;
+mod life;
 mod retention;
 mod store;
 
