@@ -157,8 +157,13 @@ fn a_record_is_shown_at_once() {
     let daemon = daemon();
     let follower = Follower::start(&daemon.store(), &["-n", "0"]);
     let mut stream = TcpStream::connect(daemon.address).unwrap();
-    say(&mut stream, "first\n");
-    follower.await_length(1);
+    // What comes before it has begun is not shown.
+    wait_until(DEADLINE, "it has begun", || {
+        say(&mut stream, "first\n");
+        follower.length() > 0
+    });
+    let stored = || std::fs::read(daemon.current()).unwrap();
+    wait_until(DEADLINE, "it has caught up", || stored().ends_with(&follower.printed()[follower.length() - 20..]));
     let all = latencies(&daemon, &follower);
     println!("from echo to print: median {:?}, 90 % {:?}, longest {:?}", all[30], all[54], all[59]);
     // Wanted are 5 ms; a loaded machine may take twenty times that.

@@ -4,17 +4,19 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::cursor::Place;
-use super::trail::format_of;
 use crate::config::Format;
 use crate::store::failed::Failures;
 use crate::store::index::{Facts, Index, OpenError, Opened};
 use crate::store::names::SegmentName;
 use crate::store::parse::parse;
-use crate::store::reader::{LINE_LIMIT, Piece, without_lf};
+use crate::store::reader::{self, LINE_LIMIT, Piece, without_lf};
 use crate::tools::select::Selection;
 
 /// What is read at once.
 const BLOCK: usize = 256 << 10;
+
+/// Whether a line is wanted.
+type IsWanted<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
 
 /// The place behind which `wanted` records stand that are selected, or all there are; `None`: there is no segment.
 ///
@@ -97,12 +99,7 @@ fn search(
 }
 
 /// Passes `limit` selected records; how many there were, and where the next line begins.
-fn count(
-    opened: &mut Opened,
-    limit: u64,
-    selection: &Selection,
-    is_wanted: &mut dyn FnMut(&[u8]) -> bool,
-) -> io::Result<(u64, u64)> {
+fn count(opened: &mut Opened, limit: u64, selection: &Selection, is_wanted: IsWanted<'_>) -> io::Result<(u64, u64)> {
     let mut passed = 0;
     while let Some(piece) = opened.lines.next_piece()? {
         let Piece::Lines { mut offset, bytes, .. } = piece else { continue };
@@ -124,7 +121,7 @@ pub fn last_lines(
     read: impl Fn(&mut [u8], u64) -> io::Result<()>,
     end: u64,
     wanted: u64,
-    mut is_wanted: Option<&mut dyn FnMut(&[u8]) -> bool>,
+    mut is_wanted: Option<IsWanted<'_>>,
 ) -> io::Result<(u64, u64)> {
     let mut block = vec![0; usize::try_from(end).unwrap_or(BLOCK).min(BLOCK)];
     let mut long = Vec::new();
@@ -165,6 +162,18 @@ pub fn last_lines(
     Ok((0, found))
 }
 
+/// The format of a segment, by its first lines if the store does not say it.
+fn format_of(index: &Index, name: &SegmentName) -> Result<Option<Format>, OpenError> {
+    let mut opened = index.open_segment(name, 0, None)?;
+    if opened.format.is_some() {
+        return Ok(opened.format);
+    }
+    match opened.lines.next_piece()? {
+        Some(Piece::Lines { bytes, .. }) => Ok(Some(reader::detect(bytes))),
+        _ => Ok(None),
+    }
+}
+
 fn offset_in(at: u64, start: u64) -> usize {
     usize::try_from(at - start).unwrap_or(usize::MAX)
 }
@@ -174,7 +183,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn find(bytes: &[u8], wanted: u64, is_wanted: Option<&mut dyn FnMut(&[u8]) -> bool>) -> (u64, u64) {
+    fn find(bytes: &[u8], wanted: u64, is_wanted: Option<IsWanted<'_>>) -> (u64, u64) {
         let read = |buffer: &mut [u8], at: u64| {
             let at = usize::try_from(at).unwrap();
             buffer.copy_from_slice(&bytes[at..at + buffer.len()]);

@@ -284,3 +284,41 @@ fn a_follower_leaves_a_segment_only_when_it_is_final() {
     assert_eq!(text(&out), text(&numbered("A", &[1, 2, 3, 4, 7, 8])));
     assert_eq!(text(&complaints), "2 segments, number 4 to 5, were deleted before they were read\n");
 }
+
+/// Takes bytes as a buffer does, and looks at each write whether the cursor stands behind what was handed on.
+struct Checked<'a> {
+    cursor: &'a Path,
+    written: u64,
+    flushed: u64,
+    looked: &'a std::cell::Cell<u64>,
+}
+
+impl Write for Checked<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(text) = Keeper::read(self.cursor)? {
+            // All segments are of one length, as the first.
+            let Place { sequence, offset } = Cursor::parse(&text).unwrap().place;
+            assert!((sequence - 1) * part(0).len() as u64 + offset <= self.flushed, "{text}, {} bytes", self.flushed);
+            self.looked.set(self.looked.get() + 1);
+        }
+        self.written += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.flushed = self.written;
+        Ok(())
+    }
+}
+
+#[test]
+fn the_cursor_is_written_behind_what_was_handed_on() {
+    let store = Golden::with(&[&part(0), &part(1), &part(2)]);
+    let place = tempfile::tempdir().unwrap();
+    let (cursor, looked) = (place.path().join("cursor"), std::cell::Cell::new(0));
+    let out = Checked { cursor: &cursor, written: 0, flushed: 0, looked: &looked };
+    let mut show = Show::new(Look::default(), Selection::default(), out, io::sink());
+    let request = Request { cursor_file: Some(cursor.clone()), ..Request::all(store.path()) };
+    assert_eq!(read(&request, &mut show, None, None).unwrap(), 0);
+    assert_eq!(looked.get(), 2);
+}

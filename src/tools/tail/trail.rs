@@ -10,7 +10,6 @@ use std::ops::ControlFlow;
 
 use super::cursor::Place;
 use super::moved::printed_before;
-use crate::config::Format;
 use crate::exit::{self, Fatal};
 use crate::store::failed::Failures;
 use crate::store::index::{Facts, Index, OpenError, Opened};
@@ -398,16 +397,4 @@ fn fingerprint(lines: &[u8]) -> (u64, u64) {
     let mut hasher = DefaultHasher::new();
     line.hash(&mut hasher);
     (line.len() as u64, hasher.finish())
-}
-
-/// The format of an open segment, by its first lines if the store does not say it.
-pub fn format_of(index: &Index, name: &SegmentName) -> Result<Option<Format>, OpenError> {
-    let mut opened = index.open_segment(name, 0, None)?;
-    if opened.format.is_some() {
-        return Ok(opened.format);
-    }
-    match opened.lines.next_piece()? {
-        Some(Piece::Lines { bytes, .. }) => Ok(Some(reader::detect(bytes))),
-        _ => Ok(None),
-    }
 }
