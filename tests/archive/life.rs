@@ -44,8 +44,7 @@ fn a_follower_prints_every_record_that_was_not_deleted_before() {
     wait_until(DEADLINE, "all files sealed, compressed, and only so many", || {
         let files = closed(&daemon.store());
         let seals = manifest(&daemon.store()).seals;
-        files.len() <= KEPT
-            && files.iter().all(|file| file.suffix == ".zst" && seals.contains_key(&file.sequence))
+        files.len() <= KEPT && files.iter().all(|file| file.suffix == ".zst" && seals.contains_key(&file.sequence))
     });
     verify(&daemon);
     daemon.stop();
