@@ -4,7 +4,7 @@ use super::hook::back_off;
 use crate::store::names::SegmentName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +29,9 @@ impl Deed {
         }
     }
 }
+
+/// How long the manifest rests for want of room.
+const FOR_ROOM: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug)]
 struct Rest {
@@ -55,6 +58,13 @@ impl Faults {
             debug!("cannot {} {on}: {error}", deed.words());
         }
         self.rest(deed, name, now);
+        // Room for a line comes with the next deletion, which must not wait.
+        if deed == Deed::Manifest
+            && is_full(error)
+            && let Some(rest) = self.rests.get_mut(&(deed, name.cloned()))
+        {
+            rest.until = rest.until.min(now + FOR_ROOM);
+        }
     }
 
     /// Lets a deed rest, longer each time.
@@ -111,7 +121,6 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn what_failed_rests_longer_each_time_and_is_forgotten_when_it_goes_well() {

@@ -11,6 +11,7 @@ use crate::store::clock;
 use crate::store::manifest::{Line, MANIFEST, Pruned};
 use crate::store::names::{Form, SegmentName, TORN_SUFFIX};
 use crate::sys::{crash, file};
+use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -114,51 +115,54 @@ impl Archiver {
             return true;
         }
         self.flush_seals(now);
-        let line = |(name, reason): &(SegmentName, Reason)| {
-            let (segment, reason) = (name.build(), reason.name().to_owned());
-            Line::Pruned(Pruned { segment, reason, time: clock::now_text() })
-        };
-        let mut lines = std::mem::take(&mut self.unnoted);
-        let before = lines.len();
-        lines.extend(segments.iter().map(line));
-        let noted = self.ledger.append(self.shelf.fd(), lines.clone(), true);
-        let deleted = match noted {
-            Ok(looked) => {
-                self.faults.well(Deed::Manifest, None);
-                crash::point("archive-prune-noted");
-                if looked == super::ledger::Looked::Read {
-                    self.sort_all();
+        let mut left = VecDeque::from(segments);
+        while !left.is_empty() {
+            let lines: Vec<Line> = self.unnoted.iter().cloned().chain(left.iter().map(line)).collect();
+            match self.ledger.append(self.shelf.fd(), lines, true) {
+                Ok(looked) => {
+                    self.unnoted.clear();
+                    self.faults.well(Deed::Manifest, None);
+                    crash::point("archive-prune-noted");
+                    if looked == super::ledger::Looked::Read {
+                        self.sort_all();
+                    }
+                    left.drain(..).for_each(|(name, reason)| self.doom(name, &reason));
                 }
-                segments
+                // Not even the lines fit: one goes first, and its line with those of the others, which then may.
+                Err(error) if is_full(&error) => {
+                    if let Some(first) = left.pop_front() {
+                        self.unnoted.push(line(&first));
+                        self.doom(first.0, &first.1);
+                    }
+                }
+                Err(error) => {
+                    self.faults.note(Deed::Manifest, MANIFEST, None, &error, now);
+                    return false;
+                }
             }
-            // Not even a line fits: one goes first, and the line after it.
-            Err(error) if is_full(&error) => {
-                lines.truncate(before + 1);
-                self.unnoted = lines;
-                segments.into_iter().take(1).collect()
-            }
-            Err(error) => {
-                lines.truncate(before);
-                self.unnoted = lines;
-                self.faults.note(Deed::Manifest, MANIFEST, None, &error, now);
-                return false;
-            }
-        };
-        for (name, reason) in deleted {
-            self.shelf.remove(&name);
-            self.let_go(&name);
-            self.scoreboard.add(Count::Pruned, 1);
-            if self.hook.forget(&name) {
-                warn!("{} is deleted before rotate.on-close went well with it", name.build());
-            }
-            self.doomed.insert(name, reason.to_string());
+            self.unlink_doomed(now);
         }
-        self.unlink_doomed(now);
+        self.note_deleted(now);
+        true
+    }
+
+    /// Notes what had to be deleted before there was room for its line.
+    pub(super) fn note_deleted(&mut self, now: Instant) {
         let unnoted = std::mem::take(&mut self.unnoted);
         if !unnoted.is_empty() && !self.add(unnoted.clone(), true, now) {
             self.unnoted = unnoted;
         }
-        true
+    }
+
+    /// Its deletion is decided.
+    fn doom(&mut self, name: SegmentName, reason: &Reason) {
+        self.shelf.remove(&name);
+        self.let_go(&name);
+        self.scoreboard.add(Count::Pruned, 1);
+        if self.hook.forget(&name) {
+            warn!("{} is deleted before rotate.on-close went well with it", name.build());
+        }
+        self.doomed.insert(name, reason.to_string());
     }
 
     /// Unlinks what was noted as deleted. True: there is more to do now.
@@ -202,4 +206,9 @@ impl Archiver {
             None => {}
         }
     }
+}
+
+fn line((name, reason): &(SegmentName, Reason)) -> Line {
+    let (segment, reason) = (name.build(), reason.name().to_owned());
+    Line::Pruned(Pruned { segment, reason, time: clock::now_text() })
 }

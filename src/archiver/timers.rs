@@ -93,6 +93,7 @@ impl Archiver {
         self.timers.second = now + SECOND;
         self.look_at_clock(clock::now_micros(), now);
         self.fold(now);
+        self.note_deleted(now);
         true
     }
 
