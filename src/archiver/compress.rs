@@ -1,11 +1,11 @@
-//! Compression of a sealed segment, in pieces: to a temporary name, synced, renamed; the plain file is unlinked last.
+//! Compression of a sealed segment, in pieces: to a temporary name, synced, noted, renamed; the plain file is unlinked last.
 //!
 //! Promise: the plain file goes only when a compressed one, whole and durable, has its name, and what was read hashed to
 //! the seal. Killed anywhere, the plain file counts, and all is done again; dropped anywhere, the temporary file is all
 //! that is left.
 use super::shelf::{FileId, id};
 use crate::config::Method;
-use crate::store::manifest::Seal;
+use crate::store::manifest::{Packed, Seal};
 use crate::store::names::{Form, SegmentName};
 use crate::sys::file::{self, Access};
 use crate::sys::{BorrowedFd, crash};
@@ -36,11 +36,19 @@ struct Output {
     file: File,
     written: u64,
     synced: u64,
+    hasher: blake3::Hasher,
+}
+
+impl Output {
+    fn new(file: File) -> Self {
+        Self { file, written: 0, synced: 0, hasher: blake3::Hasher::new() }
+    }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
         self.written += count as u64;
         Ok(count)
     }
@@ -94,12 +102,12 @@ impl std::fmt::Debug for Encoder {
 }
 
 /// How far a step has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// There is more to do.
     More,
-    /// The compressed file has taken the plain one's place.
-    Done,
+    /// The compressed file is whole and durable; once this is noted, it may [take the plain one's place](Compressing::place).
+    Whole(Packed),
     /// The file is not what was sealed: it stays as it is.
     Changed,
 }
@@ -138,7 +146,7 @@ impl Compressing {
             is_cut: seal.good_to.is_some(),
             read: 0,
             hasher: blake3::Hasher::new(),
-            encoder: Some(Encoder::new(form, Output { file, written: 0, synced: 0 })?),
+            encoder: Some(Encoder::new(form, Output::new(file))?),
             buffer: vec![0; PIECE],
         })
     }
@@ -149,10 +157,10 @@ impl Compressing {
     }
 
     /// Does a piece.
-    pub fn step(&mut self, directory: BorrowedFd<'_>) -> io::Result<Progress> {
+    pub fn step(&mut self) -> io::Result<Progress> {
         let rest = self.sealed.0 - self.read;
         if rest == 0 {
-            return self.finish(directory);
+            return self.finish();
         }
         let most = usize::try_from(rest).unwrap_or(PIECE).min(PIECE);
         let count = self.plain.read(&mut self.buffer[..most])?;
@@ -176,17 +184,23 @@ impl Compressing {
         Ok(ends && *self.hasher.finalize().to_hex() == *self.sealed.1)
     }
 
-    fn finish(&mut self, directory: BorrowedFd<'_>) -> io::Result<Progress> {
+    fn finish(&mut self) -> io::Result<Progress> {
         let Some(encoder) = self.encoder.take().filter(|_| self.is_as_sealed().unwrap_or(false)) else {
             return Ok(Progress::Changed);
         };
-        let output = encoder.finish()?.file;
-        self.dress(&output)?;
-        output.sync_all()?;
+        let Output { file, written: bytes, hasher, .. } = encoder.finish()?;
+        self.dress(&file)?;
+        file.sync_all()?;
         crash::point("archive-compress-written");
+        let (segment, blake3) = (self.name.build(), hasher.finalize().to_hex().to_string());
+        Ok(Progress::Whole(Packed { file: self.form.of(&segment), segment, bytes, blake3 }))
+    }
+
+    /// Puts the compressed file in the plain one's place; false if that is not what was sealed any more.
+    pub fn place(&self, directory: BorrowedFd<'_>) -> io::Result<bool> {
         let name = self.name.build();
         if id(&file::stat_at(directory, &name)?) != self.id || !self.is_as_sealed()? {
-            return Ok(Progress::Changed);
+            return Ok(false);
         }
         file::rename_at(directory, TEMPORARY, &self.form.of(&name))?;
         crash::point("archive-compress-renamed");
@@ -197,7 +211,7 @@ impl Compressing {
         }
         file::unlink_at(directory, &name)?;
         crash::point("archive-compress-unlinked");
-        Ok(Progress::Done)
+        Ok(true)
     }
 
     /// Mode, owner and time of the plain file. An owner that may not be given is the daemon's own.

@@ -362,7 +362,7 @@ fn a_segment_that_failed_waits_until_its_end_is_elsewhere() {
     let manifest = bench.manifest();
     let seal = &manifest.seals[&2];
     assert_eq!((seal.records, seal.good_to), (1, Some(word(None).good_to)));
-    assert_eq!((manifest.failed[&2].moved_to.clone(), manifest.lines), (Some(name(3).build()), 5));
+    assert_eq!((manifest.failed[&2].moved_to.clone(), manifest.lines), (Some(name(3).build()), 8));
     // One that failed may be pruned.
     failed::append(bench.archiver.shelf.fd(), &[word(None)]).unwrap();
     let mut bench = bench.dies(|config| config.retain = Retain { max_files: Some(1), ..Retain::default() });

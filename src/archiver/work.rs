@@ -196,21 +196,29 @@ impl Archiver {
     fn compress_on(&mut self, now: Instant) -> bool {
         let job = self.compressing.take().map(Some).or_else(|| self.begin_compression(now));
         let Some(Some(mut job)) = job else { return job.is_some() };
-        let progress = job.step(self.shelf.fd());
         let name = job.name.clone();
-        match progress {
+        let placed = match job.step() {
             Ok(Progress::More) => {
                 self.shelf.note_other(compress::TEMPORARY, job.written());
                 self.compressing = Some(job);
                 return true;
             }
-            Ok(Progress::Done) => {
+            Ok(Progress::Changed) => Ok(false),
+            Ok(Progress::Whole(packed)) if self.add(vec![Line::Packed(packed.clone())], true, now) => {
+                job.place(self.shelf.fd())
+            }
+            // Told already; all of it is done again.
+            Ok(Progress::Whole(_)) => return self.put_off_compression(job, now),
+            Err(error) => Err(error),
+        };
+        match placed {
+            Ok(true) => {
                 self.shelf.note_other(compress::TEMPORARY, 0);
                 self.scoreboard.add(Count::Compressed, 1);
                 self.faults.well(Deed::Compress, Some(&name));
                 self.look_again_at(&name);
             }
-            Ok(Progress::Changed) => {
+            Ok(false) => {
                 drop(job);
                 self.drop_temporary();
                 if self.is_there(&name) {
@@ -224,6 +232,14 @@ impl Archiver {
                 self.cannot_compress(&name, &error, now);
             }
         }
+        true
+    }
+
+    fn put_off_compression(&mut self, job: Compressing, now: Instant) -> bool {
+        self.faults.rest(Deed::Compress, Some(&job.name), now);
+        self.faults.rest(Deed::Compress, None, now);
+        drop(job);
+        self.drop_temporary();
         true
     }
 

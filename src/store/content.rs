@@ -5,7 +5,6 @@ use super::names::Form;
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Take};
-use std::os::unix::fs::FileExt;
 
 /// A segment, being read from its beginning.
 pub enum Content {
@@ -29,39 +28,6 @@ impl Content {
             Form::Zstd => Self::Zstd(zstd::Decoder::new(file)?.take(end)),
         })
     }
-}
-
-/// What is odd about how a file of this form begins, though that changes nothing of what is unpacked: no program that
-/// compresses writes it so. `None` if nothing is, and of what is no such file at all.
-///
-/// # Errors
-/// As `pread(2)`.
-pub fn oddity(file: &File, form: Form) -> io::Result<Option<(u64, &'static str)>> {
-    let mut head = [0; 10];
-    let count = file.read_at(&mut head, 0)?;
-    Ok(match (form, count, head) {
-        // RFC 1952: flags, time, level and system. Ours and `gzip -n` write no time, and `gzip` a name beside it.
-        (Form::Gzip, 10, [0x1f, 0x8b, 8, flags, time @ .., level, system]) => {
-            if flags & !8 != 0 {
-                Some((3, "flags that no gzip sets"))
-            } else if flags == 0 && time != [0; 4] {
-                Some((4, "a time without a name"))
-            } else if ![0, 2, 4].contains(&level) {
-                Some((8, "a level that is none"))
-            } else {
-                (![3, 255].contains(&system)).then_some((9, "a foreign system"))
-            }
-        }
-        // RFC 8878, 3.1.1.1: a bit that is not used, and windows that are no power of two.
-        (Form::Zstd, 6.., [0x28, 0xb5, 0x2f, 0xfd, descriptor, window, ..]) => {
-            if descriptor & 0x10 != 0 {
-                Some((4, "a bit that is not used"))
-            } else {
-                (descriptor & 0x20 == 0 && window & 7 != 0).then_some((5, "a window that no zstd chooses"))
-            }
-        }
-        _ => None,
-    })
 }
 
 impl Read for Content {

@@ -4,12 +4,14 @@
 //! ```text
 //! {"anchor":40,"files":40,"records":81920,"bytes":2684354560,"gone":0,"after":"…","chain":"…"}
 //! {"seal":"messages-0000000041-….log","records":2048,"bytes":67108864,"lowest":"…","highest":"…","blake3":"…","chain":"…"}
+//! {"packed":"messages-0000000041-….log","file":"messages-0000000041-….log.zst","bytes":8388608,"blake3":"…","chain":"…"}
 //! {"failed":"messages-0000000041-….log","good-to":81920,"moved-to":"messages-0000000042-….log","chain":"…"}
 //! {"pruned":"messages-0000000041-….log","reason":"max-files","time":"2026-11-22T08:42:00Z","chain":"…"}
 //! {"gone":"messages-0000000042-….log","time":"2026-11-22T08:42:00Z","chain":"…"}
 //! ```
 //! - `seal`: the segment is closed, and this is what it holds, whether it is compressed or not. `lowest` and `highest` are
 //!   the times of its records (`raw` has none). What was moved away after a failed sync (`good-to`) does not count.
+//! - `packed`: its compressed file, as it was written: the line comes before the file has that name, and the last one counts.
 //! - `failed`: the writer's word on a segment that failed, copied from [`super::failed`].
 //! - `pruned`: retention deleted it, or is about to: the line is written first.
 //! - `gone`: it was not there any more, and nobody of the daemon's had deleted it.
@@ -28,7 +30,7 @@ use std::io::{self, Read, Write};
 
 mod line;
 mod text;
-pub use line::{Anchor, Failed, Gone, Line, Pruned, Seal};
+pub use line::{Anchor, Failed, Gone, Line, Packed, Pruned, Seal};
 use text::{chain, ended_early, is_torn, parse_chained};
 
 /// Its name in the store's directory.
@@ -65,6 +67,8 @@ pub struct Manifest {
     /// What somebody else deleted.
     pub gone: BTreeSet<u64>,
     gone_at: BTreeMap<u64, String>,
+    /// The compressed files, by number.
+    pub packed: BTreeMap<u64, Packed>,
     /// The writer's last word on each segment that failed.
     pub failed: BTreeMap<u64, Failed>,
     /// What is wrong with it: the first thousand.
@@ -175,6 +179,7 @@ impl Manifest {
         };
         match line {
             Line::Seal(seal) => drop(self.seals.insert(sequence, seal)),
+            Line::Packed(packed) => drop(self.packed.insert(sequence, packed)),
             Line::Pruned(pruned) => drop(self.pruned.insert(sequence, pruned)),
             Line::Gone(gone) => {
                 self.gone.insert(sequence);

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::exit;
-use crate::store::content::{Content, oddity};
+use crate::store::content::Content;
 use crate::store::manifest::{Manifest, Seal};
 use crate::store::names::Form;
 use crate::store::reader::{LineReader, Listing, Segment};
@@ -152,19 +152,18 @@ impl<O: Write> Check<'_, '_, O> {
     ) -> io::Result<()> {
         let name = form.of(&segment.name.build());
         let place = Place::file(&name);
-        let opened =
-            odd_or_empty(&file, form).and_then(|odd| Ok((odd, Content::new(file, form, seals::end(segment, seal))?)));
-        let (odd, content) = match opened {
+        let before = self.records.report.problems();
+        let opened = is_not_empty(&file, form).and_then(|()| {
+            let raw = file.try_clone()?;
+            Ok((raw, Content::new(file, form, seals::end(segment, seal))?))
+        });
+        let (raw, content) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 let what = format_args!("cannot read: {error}");
                 return self.records.report.problem(Kind::Unreadable, place, what);
             }
         };
-        if let Some((byte, what)) = odd {
-            let what = format_args!("byte {byte} of the compressed file was changed: {what}");
-            self.records.report.problem(Kind::Unreadable, place, what)?;
-        }
         let mut source = Measuring::new(content, seal.map(|seal| seal.bytes));
         let lines = LineReader::new(&mut source);
         let seen = self.records.file(&name, (self.done, segment.length), segment.format, lines)?;
@@ -186,9 +185,28 @@ impl<O: Write> Check<'_, '_, O> {
                 self.records.torn(&name, seen.unfinished, writing)?;
             }
         }
-        match seal {
-            Some(seal) => self.seals.judge(&mut self.records.report, &name, seal, &measured, &seen),
-            None => Ok(()),
+        if let Some(seal) = seal {
+            self.seals.judge(&mut self.records.report, &name, seal, &measured, &seen)?;
+        }
+        if self.records.report.problems() == before { self.packed(&name, segment, &raw) } else { Ok(()) }
+    }
+
+    /// Of a compressed file whose content is as it was: whether the file is, too. Some of its bits mean nothing.
+    fn packed(&mut self, name: &str, segment: &Segment, file: &std::fs::File) -> io::Result<()> {
+        let Some(packed) = self.manifest.packed.get(&segment.name.sequence).filter(|packed| packed.file == name) else {
+            return Ok(());
+        };
+        let place = Place::file(name);
+        match seals::hash_of(file) {
+            Ok(hash) if hash == packed.blake3 => Ok(()),
+            Ok(hash) => {
+                let was = &packed.blake3;
+                let what = format_args!(
+                    "the compressed file is not what was written (BLAKE3 {was}, now {hash}), though its content is what was sealed"
+                );
+                self.records.report.problem(Kind::Seal, place, what)
+            }
+            Err(error) => self.records.report.problem(Kind::Unreadable, place, format_args!("cannot read: {error}")),
         }
     }
 
@@ -206,12 +224,12 @@ impl<O: Write> Check<'_, '_, O> {
     }
 }
 
-/// What is odd about how a compressed file begins; an empty one is an error, which a decoder would take for an end.
-fn odd_or_empty(file: &std::fs::File, form: Form) -> io::Result<Option<(u64, &'static str)>> {
+/// An empty compressed file is an error, which a decoder would take for an end.
+fn is_not_empty(file: &std::fs::File, form: Form) -> io::Result<()> {
     if form != Form::Plain && file.metadata()?.len() == 0 {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "empty, where something compressed should be"));
     }
-    oddity(file, form)
+    Ok(())
 }
 
 #[cfg(test)]

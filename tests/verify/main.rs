@@ -10,22 +10,10 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use store::{FORMS, Store, filled};
+use store::{FORMS, Store, filled, pack};
 
 fn name(path: &Path) -> &str {
     path.file_name().unwrap().to_str().unwrap()
-}
-
-/// What was in a compressed file, if it can be unpacked to its end.
-fn unpacked(suffix: &str, stored: &[u8]) -> Option<Vec<u8>> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    match suffix {
-        ".gz" => flate2::read::MultiGzDecoder::new(stored).read_to_end(&mut bytes).ok()?,
-        ".zst" => zstd::Decoder::new(stored).ok()?.read_to_end(&mut bytes).ok()?,
-        _ => return Some(stored.to_owned()),
-    };
-    Some(bytes)
 }
 
 #[test]
@@ -36,24 +24,14 @@ fn a_flipped_bit_anywhere_in_every_form() {
         store.is_whole();
         let file = store.files()[0].clone();
         let whole = fs::read(&file).unwrap();
-        let content = unpacked(suffix, &whole).unwrap();
-        let mut harmless = Vec::new();
+        pack(store.path(), &store.files()[..1], suffix);
+        store.is_whole();
         for at in 0..whole.len() {
             let mut changed = whole.clone();
             changed[at] ^= 1 << support::seed::Chance::new(at as u64 + support::seed::seed()).below(8);
             fs::write(&file, &changed).unwrap();
-            // A few bits of a compressed file change nothing of what it unpacks to: the level in a gzip header, the filling
-            // of a last byte, the window in a zstd frame.
-            if !suffix.is_empty()
-                && unpacked(suffix, &changed).as_ref() == Some(&content)
-                && store.verify(&[]).code == 0
-            {
-                harmless.push(at);
-            } else {
-                store.is_bad(&[name(&file)]);
-            }
+            store.is_bad(&[name(&file)]);
         }
-        assert!(harmless.len() <= 8, "{suffix}, {} bytes: {harmless:?}", whole.len());
         fs::write(&file, &whole).unwrap();
         store.is_whole();
     }
@@ -120,8 +98,11 @@ fn lines_edited_and_doubled_so_that_the_length_is_right() {
     let lines: Vec<&[u8]> = whole.split_inclusive(|byte| *byte == b'\n').collect();
     // Another message, and as much less of the next one: grammar and numbers are right.
     let mut edited = lines.concat();
-    let last = edited.len() - 2;
-    edited[last] = if edited[last] == b'x' { b'y' } else { b'x' };
+    // The first byte of the last message, which is a digit: its end may be half of an escape.
+    let spaces = lines[lines.len() - 1].iter().enumerate().filter(|(_, byte)| **byte == b' ');
+    let message = spaces.map(|(at, _)| at + 1).nth(2).unwrap();
+    let at = edited.len() - lines[lines.len() - 1].len() + message;
+    edited[at] = if edited[at] == b'7' { b'8' } else { b'7' };
     fs::write(&file, &edited).unwrap();
     let told = store.is_bad(&[name(&file), "content is not what was sealed (BLAKE3 "]);
     assert!(told.contains(&format!("some byte between 0 and {} was changed", whole.len() - 1)), "{told}");

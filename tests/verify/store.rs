@@ -5,7 +5,7 @@ use crate::support::drive::serve;
 use crate::support::framing::{Format, Framing};
 use crate::support::home::give_away;
 use crate::support::{DEADLINE, checker, wait_until};
-use echostored::store::manifest::{Line, Manifest, Seal};
+use echostored::store::manifest::{Line, Manifest, Packed, Seal};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::io::Write;
@@ -126,5 +126,18 @@ pub fn seal(directory: &Path, plain: &[PathBuf]) {
             blake3: blake3::hash(&bytes).to_hex().to_string(),
         };
         manifest.append(directory.as_fd(), vec![Line::Seal(seal)], false).unwrap();
+    }
+}
+
+/// Appends the lines of these compressed files.
+pub fn pack(directory: &Path, files: &[PathBuf], suffix: &str) {
+    let place = fs::File::open(directory).unwrap();
+    let mut manifest = Manifest::read(place.as_fd()).unwrap();
+    for path in files.iter().filter(|_| !suffix.is_empty()) {
+        let (file, bytes) = (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap());
+        let segment = file.strip_suffix(suffix).unwrap().to_owned();
+        let (length, blake3) = (bytes.len() as u64, blake3::hash(&bytes).to_hex().to_string());
+        let packed = Packed { segment, file, bytes: length, blake3 };
+        manifest.append(place.as_fd(), vec![Line::Packed(packed)], false).unwrap();
     }
 }

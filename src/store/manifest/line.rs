@@ -29,6 +29,20 @@ pub struct Seal {
     pub blake3: String,
 }
 
+/// A segment that was compressed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Packed {
+    /// The segment's name.
+    #[serde(rename = "packed")]
+    pub segment: String,
+    /// What its compressed file is called.
+    pub file: String,
+    /// Bytes of that file.
+    pub bytes: u64,
+    /// BLAKE3 of that file, as 64 hexadecimal digits.
+    pub blake3: String,
+}
+
 /// A segment that retention deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Pruned {
@@ -102,6 +116,8 @@ pub struct Anchor {
 pub enum Line {
     /// See [`Seal`].
     Seal(Seal),
+    /// See [`Packed`].
+    Packed(Packed),
     /// See [`Pruned`].
     Pruned(Pruned),
     /// See [`Gone`].
@@ -119,6 +135,7 @@ impl Line {
         let kind = &text[..text.iter().skip(2).position(|&byte| byte == b'"')? + 2];
         let line = match kind {
             br#"{"seal"# => Self::Seal(serde_json::from_slice(text).ok()?),
+            br#"{"packed"# => Self::Packed(serde_json::from_slice(text).ok()?),
             br#"{"pruned"# => Self::Pruned(serde_json::from_slice(text).ok()?),
             br#"{"gone"# => Self::Gone(serde_json::from_slice(text).ok()?),
             br#"{"failed"# => Self::Failed(serde_json::from_slice(text).ok()?),
@@ -133,6 +150,7 @@ impl Line {
     pub fn segment(&self) -> Option<&str> {
         match self {
             Self::Seal(Seal { segment, .. })
+            | Self::Packed(Packed { segment, .. })
             | Self::Pruned(Pruned { segment, .. })
             | Self::Gone(Gone { segment, .. })
             | Self::Failed(Failed { segment, .. }) => Some(segment),

@@ -1,7 +1,9 @@
 //! What was sealed against what is there.
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 
 use super::names::daemon_holds;
 use super::records::Seen;
@@ -64,6 +66,22 @@ impl<R: Read> Read for Measuring<R> {
         }
         self.bytes += count as u64;
         Ok(count)
+    }
+}
+
+/// The hash of a whole file, wherever its descriptor stands.
+pub fn hash_of(file: &File) -> io::Result<String> {
+    let (mut hasher, mut buffer, mut at) = (blake3::Hasher::new(), vec![0; 256 << 10], 0);
+    loop {
+        match file.read_at(&mut buffer, at) {
+            Ok(0) => return Ok(hasher.finalize().to_hex().to_string()),
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                at += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
