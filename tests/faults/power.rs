@@ -99,6 +99,7 @@ impl Rig {
         self.rounds.add(first, histories);
         self.disk.unmount();
         self.disk.mount();
+        self.rounds.clear(&self.disk);
         self.seen.cuts += 1;
         let files = checker::files(self.disk.place());
         let newest = files.last().expect("the cut left no file");

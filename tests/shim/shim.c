@@ -36,7 +36,7 @@
 #define WORDS 64
 #define SUSPECTS 16
 /* How long a thread that syncs may take to tell the one that writes. */
-#define GRACE_MS 200
+#define GRACE_MS 3000
 
 /* The same words in tests/faults/shim.rs. */
 struct block {

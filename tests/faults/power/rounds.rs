@@ -32,7 +32,7 @@ impl Rounds {
         checker::files(disk.place()).last().map_or(0, |file| file.sequence)
     }
 
-    /// Holds the store against what the clients know, then forgets the oldest round with its files.
+    /// Holds the store against what the clients know, then forgets the oldest round.
     pub fn check(&mut self, disk: &Disk) -> Report {
         self.compare(disk, checker::check)
     }
@@ -60,21 +60,21 @@ impl Rounds {
         // What a cut has left, echoed or not, the next one must leave, too.
         let histories = self.kept.iter_mut().flat_map(|round| &mut round.histories);
         histories.zip(&report.stored).for_each(|(history, stored)| history.echoed = *stored);
-        self.forget_the_oldest(disk);
+        if self.kept.len() > 1 {
+            self.kept.remove(0);
+        }
         report
     }
 
-    /// What goes is gone for good: a cut would bring back names whose removal was not synced.
-    fn forget_the_oldest(&mut self, disk: &Disk) {
-        if self.kept.len() < 2 {
-            return;
-        }
-        self.kept.remove(0);
+    /// Deletes the files of rounds that are forgotten, while no daemon runs, and the manifest with them: it would tell of
+    /// their absence. What goes is gone for good: a cut would bring back names whose removal was not synced.
+    pub fn clear(&self, disk: &Disk) {
         let first = self.kept[0].first;
         for file in checker::files(disk.place()).iter().filter(|file| file.sequence < first) {
             fs::remove_file(&file.path).unwrap();
             let _ = fs::remove_file(file.path.with_extension("log.torn"));
         }
+        let _ = fs::remove_file(disk.place().join("MANIFEST.jsonl"));
         disk.sync_names();
     }
 }

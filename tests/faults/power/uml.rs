@@ -160,6 +160,7 @@ fn cuts(make: Make, usual: usize) {
         assert!(heard > 0, "no load");
         echoed += heard;
         rounds.add(first, histories);
+        rounds.clear(&disk);
         daemon.start_again();
         assert!(daemon.log().contains("the last end was not a clean one"), "nothing was cut");
         harm::verify(&daemon);
