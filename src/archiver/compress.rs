@@ -228,6 +228,17 @@ impl Compressing {
     }
 }
 
+/// Whether the plain file is what was sealed. Reads it as a whole: this is seldom asked.
+pub(super) fn is_sealed(directory: BorrowedFd<'_>, name: &SegmentName, seal: &Seal) -> io::Result<bool> {
+    let plain = file::open_at(directory, &name.build(), Access::Read, 0)?;
+    if seal.good_to.is_none() && plain.metadata()?.len() != seal.bytes {
+        return Ok(false);
+    }
+    let mut hasher = blake3::Hasher::new();
+    let read = io::copy(&mut plain.take(seal.bytes), &mut hasher)?;
+    Ok(read == seal.bytes && *hasher.finalize().to_hex() == *seal.blake3)
+}
+
 /// Removes what an interrupted compression has left.
 pub(super) fn drop_temporary(directory: BorrowedFd<'_>) -> io::Result<()> {
     file::unlink_at(directory, TEMPORARY)

@@ -9,7 +9,7 @@ use crate::log::Limiter;
 use crate::store::directory;
 use crate::store::manifest::Seal;
 use crate::store::names::{Form, SegmentName};
-use crate::sys::process::{Ending, Pid};
+use crate::sys::process::{self, Ending, Pid};
 use crate::sys::{BorrowedFd, program};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
@@ -287,6 +287,11 @@ impl Hook {
         if let Some(running) = self.running.as_ref().filter(|running| running.terminated) {
             let _ = program::signal_group(running.pid, Signal::SIGKILL);
         }
+    }
+
+    /// Whether the program has ended, and was not reaped yet.
+    pub fn has_ended(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| process::state(running.pid) == Some('Z'))
     }
 
     /// The archiver leaves: so does the program, and is run again. True: there is one to wait for.

@@ -7,6 +7,7 @@
 mod age;
 mod compress;
 mod faults;
+mod freed;
 mod hook;
 mod ledger;
 mod prune;
@@ -95,6 +96,8 @@ struct Archiver {
     unnoted: Vec<Line>,
     /// A rule that does not hold although all went that may: since when, and whether that was told.
     unmet: Option<(retain::Reason, Instant, bool)>,
+    /// Whether deletions for room make room.
+    freed: freed::Freed,
     /// It was told that nothing is left to make room.
     nothing_left: bool,
     deletions_told: Limiter,
@@ -138,6 +141,7 @@ impl Archiver {
             doomed: BTreeMap::new(),
             unnoted: Vec::new(),
             unmet: None,
+            freed: freed::Freed::default(),
             nothing_left: false,
             deletions_told: Limiter::new(),
             timers: timers::Timers::new(Instant::now()),
@@ -209,12 +213,14 @@ impl Archiver {
 
     /// Ends what is under way; all of it is done again by the next one.
     fn leave(&mut self) {
+        self.note_deleted(Instant::now());
         if self.hook.leave() {
             let until = Instant::now() + PARTING;
             while self.hook.busy().is_some() && Instant::now() < until {
                 let _ = self.poller.wait(Some(Duration::from_millis(5)), &mut Vec::new());
-                let _ = self.reap();
+                let _ = self.reap_gently();
             }
+            self.hook.clear_group();
         }
         if self.compressing.take().is_some() && self.is_in_place() {
             let _ = compress::drop_temporary(self.shelf.fd());
@@ -223,7 +229,14 @@ impl Archiver {
 
     /// Sees to children that have ended.
     fn reap(&mut self) -> io::Result<()> {
-        self.hook.clear_group();
+        // A leader that lives has its grace: only with its end what is left of its group goes.
+        if self.hook.busy().is_some() && self.hook.has_ended() {
+            self.hook.clear_group();
+        }
+        self.reap_gently()
+    }
+
+    fn reap_gently(&mut self) -> io::Result<()> {
         while let Some((pid, ending)) = process::reap()? {
             if let Some(ended) = self.hook.ended(pid, ending, Instant::now()) {
                 self.hooked(&ended);

@@ -32,6 +32,7 @@ impl Archiver {
         let bytes = self.shelf.bytes() + self.shelf.other_bytes();
         let files = self.shelf.count() + self.shelf.unsettled();
         let disk = rules.min_free_space.filter(|_| now >= self.timers.space).and_then(|_| self.disk());
+        let disk = disk.filter(|disk| self.freed.may_go_on(disk.available, bytes, now));
         let wall = clock::now_micros();
         if rules.max_age.is_some() {
             self.look_at_clock(wall, now);
@@ -45,14 +46,26 @@ impl Archiver {
         });
         let verdict = decide(&rules, Around { files, bytes, disk }, closed, BATCH);
         self.tell_unmet(verdict.unmet, now);
-        if verdict.delete.iter().any(|(_, reason)| matches!(reason, Reason::MinFreeSpace(_))) {
+        let for_room = verdict.delete.iter().filter(|(_, reason)| matches!(reason, Reason::MinFreeSpace(_)));
+        let freed: u64 = for_room.filter_map(|(name, _)| Some(self.shelf.get(name)?.bytes())).sum();
+        if let Some(disk) = disk.filter(|_| freed > 0) {
             self.timers.freed(now);
+            self.note_freed(disk.available, freed, bytes, now);
         }
         let more = verdict.delete.len() == BATCH;
         if more {
             self.timers.retain_now();
         }
         self.prune(verdict.delete, now) && more
+    }
+
+    /// So much is deleted of a store of `bytes`.
+    fn note_freed(&mut self, available: u64, freed: u64, bytes: u64, now: Instant) {
+        if self.freed.note(available, freed, bytes.saturating_sub(freed), now) {
+            warn!(
+                "deleting files makes no room: a snapshot may keep their blocks, or a program the files; it is done more and more seldom"
+            );
+        }
     }
 
     fn disk(&self) -> Option<Disk> {
@@ -93,10 +106,17 @@ impl Archiver {
                 return self.channel.send(ToSupervisor::Pruned);
             }
         }
+        let bytes = self.shelf.bytes() + self.shelf.other_bytes();
+        let available = self.disk().map_or(0, |disk| disk.available);
+        if !self.freed.may_go_on(available, bytes, now) {
+            return;
+        }
         let oldest = self.shelf.items().map(|(name, _)| name).find(|name| !self.is_busy(name)).cloned();
         match oldest {
             Some(name) => {
                 self.nothing_left = false;
+                let freed = self.shelf.get(&name).map_or(0, super::shelf::Item::bytes);
+                self.note_freed(available, freed, bytes, now);
                 if self.prune(vec![(name.clone(), Reason::DiskFull)], now) && !self.doomed.contains_key(&name) {
                     self.channel.send(ToSupervisor::Pruned);
                 }
@@ -143,6 +163,9 @@ impl Archiver {
             self.unlink_doomed(now);
         }
         self.note_deleted(now);
+        if let Some(disk) = self.disk() {
+            self.freed.see(disk.available);
+        }
         true
     }
 

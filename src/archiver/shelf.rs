@@ -2,6 +2,7 @@
 //!
 //! Found by looking. A look at a directory of 100,000 files takes a while: only names that are new are examined, and the
 //! next look comes no sooner than ten times as long as the last one took.
+use crate::store::manifest::MANIFEST;
 use crate::store::names::{CURRENT, Form, SegmentName, TORN_SUFFIX};
 use crate::store::segment;
 use crate::sys::file;
@@ -343,13 +344,18 @@ impl Shelf {
         self.items.remove(name);
     }
 
-    /// What is beside a closed segment counts with it; `current` is the live file's second name.
+    /// The store's own files beside the segments: what somebody else has put there is not to be paid for by deletions. What is
+    /// beside a closed segment counts with it; `current` is the live file's second name.
     fn take_others(&mut self, names: &[String]) {
         let beside = |name: &str| {
             let segment = name.strip_suffix(TORN_SUFFIX).and_then(SegmentName::parse);
             segment.is_some_and(|segment| self.items.contains_key(&segment))
         };
-        let counts = names.iter().filter(|name| *name != CURRENT && !beside(name));
+        let own = |name: &str| {
+            let torn = name.strip_suffix(TORN_SUFFIX).and_then(SegmentName::parse).is_some();
+            name.starts_with('.') || name == MANIFEST || torn || Form::parse(name).is_some()
+        };
+        let counts = names.iter().filter(|name| *name != CURRENT && own(name) && !beside(name));
         let sizes = counts.filter_map(|name| {
             let stat = file::stat_at(self.fd(), name).ok()?;
             (stat.st_mode & S_IFMT == S_IFREG && stat.st_nlink == 1).then(|| (name.clone(), size(&stat)))

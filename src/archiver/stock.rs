@@ -73,13 +73,23 @@ impl Archiver {
     /// A segment that is new here. One that was to be deleted is: its deletion was interrupted.
     fn take_in(&mut self, name: &SegmentName) {
         let pruned = self.ledger.manifest().pruned.get(&name.sequence);
-        if let Some(pruned) = pruned.filter(|pruned| pruned.segment == name.build()) {
+        let pruned =
+            pruned.filter(|pruned| pruned.segment == name.build() && !self.was_brought_back(name, &pruned.time));
+        if let Some(pruned) = pruned {
             let why = format!("what was begun is finished ({})", pruned.reason);
             self.shelf.remove(name);
             self.doomed.insert(name.clone(), why);
         }
         self.changed.remove(name);
         self.sort_in(name);
+    }
+
+    /// Whether a file came to be after the line that says that it was deleted: somebody wants it here again.
+    fn was_brought_back(&self, name: &SegmentName, pruned: &str) -> bool {
+        let Some(pruned) = clock::micros_of(pruned) else { return false };
+        let text = name.build();
+        let mut found = Form::ALL.iter().filter_map(|form| file::stat_at(self.shelf.fd(), &form.of(&text)).ok());
+        found.any(|stat| stat.st_ctime > pruned / 1_000_000 + 1)
     }
 
     /// A segment that is away.

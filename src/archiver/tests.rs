@@ -199,7 +199,7 @@ fn a_deletion_that_was_interrupted_is_finished() {
     let line = Line::Pruned(crate::store::manifest::Pruned {
         segment: name(2).build(),
         reason: "max-files".into(),
-        time: "2026-11-22T08:42:00Z".into(),
+        time: crate::store::clock::now_text(),
     });
     let mut manifest = bench.manifest();
     manifest.append(bench.archiver.shelf.fd(), vec![line], true).unwrap();
@@ -207,6 +207,46 @@ fn a_deletion_that_was_interrupted_is_finished() {
     bench.settle();
     assert_eq!(bench.there(), [(1, ""), (3, ""), (4, "")]);
     assert!(bench.manifest().gone.is_empty());
+}
+
+/// Somebody has put a file back that was deleted: no rule asks for its deletion again.
+#[test]
+fn what_was_brought_back_stays() {
+    let mut bench = Bench::new(3, |_| {});
+    bench.settle();
+    let (segment, reason) = (name(2).build(), "max-files".to_owned());
+    let line = Line::Pruned(crate::store::manifest::Pruned { segment, reason, time: "2026-01-01T00:00:00Z".into() });
+    let mut manifest = bench.manifest();
+    manifest.append(bench.archiver.shelf.fd(), vec![line], true).unwrap();
+    let mut bench = bench.dies(|_| {});
+    bench.settle();
+    assert_eq!(bench.there(), [(1, ""), (2, ""), (3, ""), (4, "")]);
+}
+
+/// Somebody is just unpacking a file, and nothing is compressed any more: the compressed one is all there is.
+#[test]
+fn a_compressed_file_stays_until_the_plain_one_is_whole() {
+    let mut bench = Bench::new(3, zstd);
+    bench.settle();
+    assert_eq!(bench.there()[1], (2, ".zst"));
+    let plain = bench.path(name(2).build());
+    std::fs::write(&plain, &content(2)[..10]).unwrap();
+    let mut bench = bench.dies(|config| config.compress.method = crate::config::Method::None);
+    bench.settle();
+    assert!(bench.path(format!("{}.zst", name(2).build())).exists());
+    std::fs::write(&plain, content(2)).unwrap();
+    let mut bench = bench.dies(|_| {});
+    bench.settle();
+    assert_eq!(bench.there()[1], (2, ""));
+}
+
+/// What somebody else has put there is not paid for by deletions.
+#[test]
+fn foreign_files_count_for_no_rule() {
+    let mut bench = Bench::new(3, |config| config.retain.max_total_size = Some(1 << 16));
+    std::fs::write(bench.path("notes.tar".to_owned()), vec![0; 1 << 17]).unwrap();
+    bench.settle();
+    assert_eq!(bench.there(), [(1, ""), (2, ""), (3, ""), (4, "")]);
 }
 
 #[test]

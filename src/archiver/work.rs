@@ -79,7 +79,8 @@ impl Archiver {
         let Some(mut sealing) = self.sealing.take() else { return false };
         match sealing.step() {
             Ok(None) => self.sealing = Some(sealing),
-            Ok(Some(_)) if !self.is_same(&sealing.name, sealing.id) => {}
+            // Replaced by another file meanwhile: that one is looked at.
+            Ok(Some(_)) if !self.is_same(&sealing.name, sealing.id) => self.look_again_at(&sealing.name),
             Ok(Some(seal)) => {
                 self.faults.well(Deed::Seal, Some(&sealing.name));
                 self.sealed.push(Line::Seal(seal));
@@ -283,9 +284,21 @@ impl Archiver {
         }
     }
 
-    /// Nothing is compressed any more: the plain file counts, and what an interrupted compression has left goes.
+    /// Nothing is compressed any more: the plain file counts, and what an interrupted compression has left goes; but only
+    /// if the plain one is what was sealed: somebody may just be unpacking the other.
     fn drop_twins(&mut self, name: &SegmentName, now: Instant) {
         let text = name.build();
+        let seal = self.ledger.manifest().seal(name).cloned();
+        let plain = seal.map_or(Ok(false), |seal| compress::is_sealed(self.shelf.fd(), name, &seal));
+        match plain {
+            Ok(true) => {}
+            Ok(false) => {
+                warn!("{text} is not what was sealed, and its compressed form is there: both are left as they are");
+                self.changed.insert(name.clone());
+                return self.look_again_at(name);
+            }
+            Err(error) => return self.faults.note(Deed::Compress, &text, Some(name), &error, now),
+        }
         let mut twins = Form::ALL.into_iter().filter(|form| *form != Form::Plain);
         match twins.try_for_each(|form| file::unlink_at(self.shelf.fd(), &form.of(&text))) {
             Ok(()) => self.look_again_at(name),

@@ -129,7 +129,11 @@ impl Manifest {
 
     fn take_end(&mut self, text: &[u8], offset: u64) {
         self.torn = text.len() as u64;
-        if ended_early(text) {
+        // Only its LF is missing: the next line ends it, and is chained to it.
+        let whole = parse_chained(text).filter(|whole| whole.after.is_none());
+        if whole.is_some_and(|whole| chain(self.chain(), whole.body) == whole.chain) {
+            self.take(text, offset);
+        } else if ended_early(text) {
             self.flaw(Flaw { line: self.lines + 1, offset, what: "a line that does not end with a newline" });
         }
     }

@@ -54,7 +54,9 @@ fn report(session: &mut Session, end: &End, begun: Instant) -> u8 {
     }
     match session.source.fault() {
         Some(fault) => faults.push(fault.to_owned()),
-        None if session.source.is_open() => faults.push("standard input was not read to its end".to_owned()),
+        None if session.source.is_open() || session.source.is_unread() => {
+            faults.push("standard input was not read to its end".to_owned())
+        }
         None if fragment > 0 => faults.push(format!("{unit} {} was not read to its end, and is not sent", all + 1)),
         None => {}
     }

@@ -112,6 +112,8 @@ struct Writer {
     pending: Option<Pending>,
     /// A write failed: try again then.
     stalled: Option<Instant>,
+    /// Segments that the move under way leaves settled.
+    settled: Vec<u64>,
     /// Segments in a row that failed before anything was stored in them.
     failures: u32,
     /// The kind of error that was told last of a rotation that does not succeed.

@@ -78,6 +78,10 @@ impl Writer {
             }
             deed = now.next();
         }
+        // Only now: who hears it may compress or delete them.
+        for sequence in std::mem::take(&mut self.settled) {
+            self.channel.send(ToSupervisor::Settled(sequence));
+        }
         self.stalled = None;
         true
     }
@@ -165,7 +169,7 @@ impl Writer {
         let Segment { name, identity, file } = old;
         if saves.is_some() || self.record.is_tampered(identity.sequence) {
             // The kernel has marked its pages clean: another sync would say that all is well (fsync(2), "Notes").
-            self.channel.send(ToSupervisor::Settled(identity.sequence));
+            self.settled.push(identity.sequence);
         } else {
             self.close(Closing { name, file: Arc::clone(&file), good_to, end });
         }

@@ -161,7 +161,7 @@ impl Writer {
     pub(super) fn tell_saved(&mut self, rotation: &Rotation, begun: &Begun) {
         let Some(oldest) = begun.saves else { return };
         for saved in self.closing.extract_if(.., |closing| closing.name.sequence >= oldest) {
-            self.channel.send(ToSupervisor::Settled(saved.name.sequence));
+            self.settled.push(saved.name.sequence);
         }
         let into = begun.segment.name.build();
         let Some(rescue) = rotation.rescue() else {

@@ -99,6 +99,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         null: File::options().write(true).open("/dev/null")?,
         pending: None,
         stalled: None,
+        settled: Vec::new(),
         failures: 0,
         stuck: None,
         uncommitted: false,

@@ -180,3 +180,17 @@ fn only_segments_of_a_store_are_named() {
         assert_eq!(Line::parse(foreign), None);
     }
 }
+
+/// A power cut may take just the LF: the line counts, and the next one is chained to it.
+#[test]
+fn a_line_that_lacks_only_its_newline_counts() {
+    let (place, _) = written(vec![seal(1), seal(2)]);
+    let whole = text(&place);
+    std::fs::write(place.path().join(MANIFEST), &whole[..whole.len() - 1]).unwrap();
+    let directory = open_directory(place.path()).unwrap();
+    let mut manifest = Manifest::read(directory.as_fd()).unwrap();
+    assert_eq!((manifest.seals.len(), manifest.flaws.len()), (2, 0));
+    manifest.append(directory.as_fd(), vec![seal(3)], false).unwrap();
+    let manifest = Manifest::read(directory.as_fd()).unwrap();
+    assert_eq!((manifest.seals.len(), manifest.flaws.len(), manifest.remnants.len()), (3, 0, 0));
+}

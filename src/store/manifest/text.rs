@@ -6,7 +6,8 @@ use super::{Line, NO_CHAIN};
 const CHAIN_KEY: &str = r#","chain":""#;
 const AFTER_KEY: &str = r#","after":""#;
 const END: &[u8] = br#""}"#;
-const KINDS: [&str; 5] = [r#"{"seal":""#, r#"{"pruned":""#, r#"{"gone":""#, r#"{"failed":""#, r#"{"anchor":"#];
+const KINDS: [&str; 6] =
+    [r#"{"seal":""#, r#"{"packed":""#, r#"{"pruned":""#, r#"{"gone":""#, r#"{"failed":""#, r#"{"anchor":"#];
 
 /// A line, taken apart.
 pub(super) struct Chained<'a> {

@@ -7,8 +7,9 @@ use std::io::{self, Stdin, stdin};
 use super::cutter::{Cutter, MAX};
 use super::options::Framing;
 use super::window::Window;
-use crate::sys::ready::Watched;
+use crate::sys::ready::{self, Watched};
 use crate::sys::{AsFd, file, would_block};
+use std::time::Duration;
 
 /// One read, in bytes.
 const TURN: usize = 64 << 10;
@@ -19,6 +20,8 @@ pub struct Source {
     input: Stdin,
     cutter: Cutter,
     open: bool,
+    /// It was stopped with more to read.
+    unread: bool,
     /// Why it had to stop before the end of the input.
     fault: Option<String>,
     read: u64,
@@ -29,7 +32,7 @@ impl Source {
     /// Standard input.
     pub fn new(framing: Framing) -> Self {
         let (input, cutter) = (stdin(), Cutter::new(framing.separator()));
-        Self { input, cutter, open: true, fault: None, read: 0, unit: framing.unit() }
+        Self { input, cutter, open: true, unread: false, fault: None, read: 0, unit: framing.unit() }
     }
 
     /// Moves what there is into the window, as far as it fits. Whether anything was moved.
@@ -78,9 +81,24 @@ impl Source {
         }
     }
 
-    /// Reads no more; what is read is still sent, if it is whole.
+    /// Reads no more; what is read is still sent, if it is whole. What is there and was not read is a fault.
     pub fn stop(&mut self) {
+        if !self.open {
+            return;
+        }
+        let watched = Watched { fd: self.input.as_fd(), input: true, output: false };
+        let is_there = ready::wait(&[watched], Some(Duration::ZERO)).is_ok_and(|there| there[0]);
+        if is_there {
+            // The end of the input is there to be read, too.
+            self.read();
+            self.unread = self.open;
+        }
         self.open = false;
+    }
+
+    /// Whether it was stopped before the end of what was there to be read.
+    pub fn is_unread(&self) -> bool {
+        self.unread
     }
 
     /// Whether nothing more will come into the window.
