@@ -6,7 +6,6 @@
 use super::Writer;
 use super::rotation::{Begun, Rotation, Source};
 use super::syncer::{Job, Outcome};
-use crate::ipc::control::ToSupervisor;
 use crate::ipc::scoreboard::Count;
 use crate::store::directory::Era;
 use crate::store::failed::{self, Failures, GoodTo, exists};

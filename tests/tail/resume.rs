@@ -124,7 +124,9 @@ fn a_cursor_in_a_segment_that_was_compressed_and_one_that_was_deleted() {
     // And one that was deleted.
     fs::remove_file(first.with_extension("log.zst")).unwrap();
     let (code, out, complaint) = said(&run(&daemon.store(), &["tail", "--cursor-file", file]));
-    assert_eq!(complaint, format!("1 segment, number {sequence}, was deleted since the cursor\n"));
+    // If it was sealed by then, the manifest knows how many records it had.
+    let told = format!("1 segment, number {sequence}, was deleted since the cursor");
+    assert!(complaint.starts_with(&told) && complaint.lines().count() == 1, "{complaint}");
     assert!((code, out.as_bytes()) == (0, &contents[&(sequence + 1)][..]), "{code}, {} bytes", out.len());
     // Behind the last cursor there is nothing.
     let last = shown.trim_end().strip_prefix("-- cursor: ").unwrap();
