@@ -244,7 +244,7 @@ fn a_compressed_file_stays_until_the_plain_one_is_whole() {
 #[test]
 fn foreign_files_count_for_no_rule() {
     let mut bench = Bench::new(3, |config| config.retain.max_total_size = Some(1 << 16));
-    std::fs::write(bench.path("notes.tar".to_owned()), vec![0; 1 << 17]).unwrap();
+    std::fs::write(bench.path("notes.tar"), vec![0; 1 << 17]).unwrap();
     bench.settle();
     assert_eq!(bench.there(), [(1, ""), (2, ""), (3, ""), (4, "")]);
 }
