@@ -76,7 +76,7 @@ enum Command {
         #[arg(short = 'n', long = "lines", value_name = "N", conflicts_with_all = ["from", "cursor_file"])]
         lines: Option<u64>,
         /// Wait for more, over rotations and restarts of the daemon
-        #[arg(short, long)]
+        #[arg(short, long, conflicts_with = "until")]
         follow: bool,
         #[command(flatten)]
         reading: Reading,

@@ -101,6 +101,7 @@ struct Archiver {
     /// It was told that nothing is left to make room.
     nothing_left: bool,
     deletions_told: Limiter,
+    unhooked_told: Limiter,
     timers: timers::Timers,
     began: bool,
     channel: Channel<ToSupervisor, ToArchiver>,
@@ -144,6 +145,7 @@ impl Archiver {
             freed: freed::Freed::default(),
             nothing_left: false,
             deletions_told: Limiter::new(),
+            unhooked_told: Limiter::new(),
             timers: timers::Timers::new(Instant::now()),
             began: false,
             config: seat.config,

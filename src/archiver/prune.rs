@@ -183,7 +183,11 @@ impl Archiver {
         self.let_go(&name);
         self.scoreboard.add(Count::Pruned, 1);
         if self.hook.forget(&name) {
-            warn!("{} is deleted before rotate.on-close went well with it", name.build());
+            let seconds = u64::try_from(clock::now_seconds()).unwrap_or(0);
+            if let Some(more) = self.unhooked_told.admit(seconds) {
+                let more = if more > 0 { format!(" ({more} more were not logged)") } else { String::new() };
+                warn!("{} is deleted before rotate.on-close went well with it{more}", name.build());
+            }
         }
         self.doomed.insert(name, reason.to_string());
     }
