@@ -2,8 +2,7 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::names::daemon_holds;
 use super::records::Seen;
@@ -70,19 +69,9 @@ impl<R: Read> Read for Measuring<R> {
 }
 
 /// The hash of a whole file, wherever its descriptor stands.
-pub fn hash_of(file: &File) -> io::Result<String> {
-    let (mut hasher, mut buffer, mut at) = (blake3::Hasher::new(), vec![0; 256 << 10], 0);
-    loop {
-        match file.read_at(&mut buffer, at) {
-            Ok(0) => return Ok(hasher.finalize().to_hex().to_string()),
-            Ok(count) => {
-                hasher.update(&buffer[..count]);
-                at += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+pub fn hash_of(mut file: &File) -> io::Result<String> {
+    file.seek(SeekFrom::Start(0))?;
+    Ok(blake3::Hasher::new().update_reader(file)?.finalize().to_hex().to_string())
 }
 
 /// All seals, and how many files have one.
