@@ -10,6 +10,7 @@ mod faults;
 mod freed;
 mod hook;
 mod ledger;
+mod pace;
 mod prune;
 mod retain;
 mod seal;
@@ -103,6 +104,7 @@ struct Archiver {
     deletions_told: Limiter,
     unhooked_told: Limiter,
     timers: timers::Timers,
+    pace: pace::Pace,
     began: bool,
     channel: Channel<ToSupervisor, ToArchiver>,
     scoreboard: Scoreboard,
@@ -147,6 +149,7 @@ impl Archiver {
             deletions_told: Limiter::new(),
             unhooked_told: Limiter::new(),
             timers: timers::Timers::new(Instant::now()),
+            pace: pace::Pace::default(),
             began: false,
             config: seat.config,
             channel: seat.channel,

@@ -12,8 +12,10 @@ use crate::sys::BorrowedFd;
 use crate::sys::file::{self, Access};
 use std::io::{self, Read};
 
-/// What is read at once.
-pub(super) const PIECE: usize = 1 << 20;
+/// What is read at once: the hash and the lines then find it in the processor's own cache.
+pub(super) const PIECE: usize = 128 << 10;
+/// Pieces of a step.
+const STEP: usize = 8;
 /// What stands before the time in a record of `jsonl`.
 const JSONL_HEAD: &[u8] = br#"{"time":""#;
 const HEAD: usize = JSONL_HEAD.len() + Stamp::LEN;
@@ -58,14 +60,16 @@ impl Sealing {
 
     /// Reads on; the seal, if that was the end.
     pub fn step(&mut self) -> io::Result<Option<Seal>> {
-        let count = self.content.read(&mut self.buffer)?;
-        if count == 0 {
-            return Ok(Some(self.seal()));
+        for _ in 0..STEP {
+            let count = self.content.read(&mut self.buffer)?;
+            if count == 0 {
+                return Ok(Some(self.seal()));
+            }
+            let read = &self.buffer[..count];
+            self.hasher.update(read);
+            self.lines.take(read);
+            self.bytes += count as u64;
         }
-        let read = &self.buffer[..count];
-        self.hasher.update(read);
-        self.lines.take(read);
-        self.bytes += count as u64;
         Ok(None)
     }
 
@@ -98,11 +102,13 @@ struct Lines {
     /// There is such a line.
     begun: bool,
     span: Option<Span>,
+    /// The last time seen: many records have the same.
+    last: [u8; Stamp::LEN],
 }
 
 impl Lines {
     fn new(format: Option<Format>) -> Self {
-        Self { format, count: 0, head: Vec::with_capacity(HEAD), begun: false, span: None }
+        Self { format, count: 0, head: Vec::with_capacity(HEAD), begun: false, span: None, last: [0; _] }
     }
 
     fn take(&mut self, mut piece: &[u8]) {
@@ -141,6 +147,10 @@ impl Lines {
             _ => None,
         };
         let Some(Ok(time)) = time.map(<[u8; Stamp::LEN]>::try_from) else { return };
+        if time == self.last {
+            return;
+        }
+        self.last = time;
         // A time within the span widens nothing, whatever it is: only the others are looked at closely.
         if self.span.is_some_and(|(lowest, highest)| lowest <= time && time <= highest) || Stamp::parse(&time).is_none()
         {

@@ -68,6 +68,7 @@ impl Archiver {
             Some(self.timers.retain).filter(|_| watches),
             self.shelf.next_look().filter(|_| self.shelf.is_settled()),
             self.hook.wake(),
+            self.pace.rests_until(now),
             Some(self.timers.publish).filter(|_| self.timers.unpublished),
         ];
         let waits = timers.into_iter().flatten().filter(|at| *at > turned).map(until);

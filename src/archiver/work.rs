@@ -10,7 +10,7 @@ use crate::ipc::scoreboard::Count;
 use crate::store::directory;
 use crate::store::manifest::Line;
 use crate::store::names::{Form, SegmentName};
-use crate::sys::{crash, file};
+use crate::sys::{crash, file, process};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -55,13 +55,20 @@ impl Archiver {
         }
     }
 
-    /// One piece of work. True: there was one.
+    /// One piece of work, unless it is time to rest. True: there was one.
     fn work(&mut self, now: Instant) -> bool {
-        if self.seal_on(now) {
-            return true;
+        if self.pace.rests_until(now).is_some() {
+            return false;
         }
-        self.hand_on(now);
-        self.compress_on(now)
+        let begin = Instant::now();
+        let worked = self.seal_on(now) || {
+            self.hand_on(now);
+            self.compress_on(now)
+        };
+        if worked {
+            self.pace.worked(begin, Instant::now(), process::interruptions());
+        }
+        worked
     }
 
     /// Seals: a piece of the oldest.

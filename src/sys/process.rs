@@ -163,6 +163,12 @@ pub fn lower_priority() -> Vec<(&'static str, io::Error)> {
     results.into_iter().filter_map(|(what, result)| Some((what, result.err()?))).collect()
 }
 
+/// How often this process has lost the processor before it was done with it (getrusage(2), `ru_nivcsw`): others wanted it.
+pub fn interruptions() -> u64 {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF);
+    usage.map_or(0, |usage| u64::try_from(usage.involuntary_context_switches()).unwrap_or(0))
+}
+
 /// Time since the machine started, suspended or not (`CLOCK_BOOTTIME`): nobody can set it.
 pub fn since_boot() -> io::Result<std::time::Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
