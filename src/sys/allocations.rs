@@ -32,6 +32,7 @@ mod counting {
     use std::alloc::{GlobalAlloc, Layout, System};
     use std::backtrace::Backtrace;
     use std::cell::Cell;
+    use std::io::Write;
     use std::sync::OnceLock;
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering::Relaxed;
@@ -78,7 +79,9 @@ mod counting {
         if board.words()[1].load(Relaxed) > 0 {
             TELLING.set(true);
             board.words()[1].fetch_sub(1, Relaxed);
-            eprintln!("allocation in process {}:\n{}", std::process::id(), Backtrace::force_capture());
+            let told = format!("allocation in process {}:\n{}\n", std::process::id(), Backtrace::force_capture());
+            // In one write, whatever other processes tell.
+            let _ = std::io::stderr().write_all(told.as_bytes());
             TELLING.set(false);
         }
     }
