@@ -9,6 +9,7 @@ mod support;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::time::Instant;
 use support::daemon::Setup;
 use support::framing::{Format, Framing};
 use support::home::Home;
@@ -21,8 +22,10 @@ const WORDS: usize = 2 + 2 * PLACES;
 /// Messages before the counting begins: buffers grow to the size that they keep.
 const WARM_UP: u64 = 40_000;
 const MESSAGES: u64 = 200_000;
-/// What timers, and buffers that grow once more, may need, of worker or writer: far below one for a message or a turn.
-const MOST: u64 = MESSAGES / 1000;
+/// Larger ones, of which a worker reads one in several pieces.
+const LARGE_MESSAGES: u64 = 600;
+/// What timers may need of worker or writer in a second (a look at the store's place, a sync).
+const A_SECOND: u64 = 20;
 
 /// The file in which the processes count.
 struct Board(PathBuf);
@@ -53,12 +56,18 @@ impl Board {
 fn go_on(load: &Load, messages: u64) {
     let goal = load.echoed() + messages;
     while load.echoed() < goal {
-        load.progress((goal - load.echoed()).min(5_000));
+        load.progress((goal - load.echoed()).min(200));
     }
 }
 
-/// Runs the load over a daemon of this kind, and counts.
 fn is_free_of_allocations(echo: &str, framing: Framing, format: Format) {
+    counts(echo, format, Shape { framing, ..Shape::default() }, WARM_UP, MESSAGES);
+}
+
+/// Runs the load over a daemon of this kind, and counts the allocations: less than one for a thousand messages, or
+/// ten of the large ones, beside those of the timers.
+fn counts(echo: &str, format: Format, shape: Shape, warm_up: u64, messages: u64) {
+    let framing = shape.framing;
     let home = Home::new();
     let board = Board::new(&home);
     let setup = Setup::default()
@@ -69,29 +78,29 @@ fn is_free_of_allocations(echo: &str, framing: Framing, format: Format) {
         .set("rotate.max-size", "1GiB")
         .environment("ECHOSTORED_ALLOCATIONS", board.0.to_str().unwrap());
     let mut daemon = setup.start_in(home);
-    let load = Load::start(daemon.address, Shape { framing, ..Shape::default() });
-    go_on(&load, WARM_UP);
+    let load = Load::start(daemon.address, shape);
+    go_on(&load, warm_up);
     let (workers, writer) = (daemon.workers(), daemon.writer());
     let count = || (workers.iter().map(|pid| board.of(*pid)).sum::<u64>(), board.of(writer));
-    let (before, from) = (count(), load.echoed());
+    let (before, from, begin) = (count(), load.echoed(), Instant::now());
     let traces = std::env::var("ECHOSTORED_TEST_TRACES").ok().map(|count| count.parse().unwrap());
     traces.into_iter().for_each(|count| board.trace(count));
-    go_on(&load, MESSAGES);
-    let (after, echoed) = (count(), load.echoed() - from);
+    go_on(&load, messages);
+    let (after, echoed, seconds) = (count(), load.echoed() - from, begin.elapsed().as_secs() + 1);
     load.finish();
     daemon.stop();
     let (in_workers, in_writer) = (after.0 - before.0, after.1 - before.1);
-    let name = format!("{echo}, {}, {}", framing.name(), format.name());
+    let name = format!("{echo}, {}, {}, up to {} bytes", framing.name(), format.name(), shape.largest);
     println!(
-        "{name}: {in_workers} allocations in {} workers, {in_writer} in the writer, for {echoed} messages",
-        workers.len()
+        "{name}: {in_workers} allocations in the workers, {in_writer} in the writer, {echoed} messages, {seconds} s"
     );
     if traces.is_some() {
         println!("{}", daemon.log());
     }
     assert!(before.0 > 0 && before.1 > 0, "{name}: nothing was counted in {before:?}");
-    assert!(in_workers <= MOST, "{name}: {in_workers} allocations in the workers for {echoed} messages");
-    assert!(in_writer <= MOST, "{name}: {in_writer} allocations in the writer for {echoed} messages");
+    let most = messages / if shape.largest > 10_000 { 10 } else { 1000 } + A_SECOND * seconds;
+    assert!(in_workers <= most, "{name}: {in_workers} allocations in the workers for {echoed} messages");
+    assert!(in_writer <= most, "{name}: {in_writer} allocations in the writer for {echoed} messages");
 }
 
 #[test]
@@ -117,4 +126,10 @@ fn synced() {
 #[test]
 fn received() {
     is_free_of_allocations("received", Framing::Line, Format::Text);
+}
+
+#[test]
+fn large_messages() {
+    let shape = Shape { smallest: 30_000, largest: 60_000, window: 4, ..Shape::default() };
+    counts("stored", Format::Text, shape, LARGE_MESSAGES, LARGE_MESSAGES);
 }
