@@ -4,6 +4,7 @@ use crate::ipc::command::Request as Ask;
 use crate::store::clock;
 use crate::store::stamp::Stamp;
 use crate::supervisor::Options;
+use crate::sys::allocations;
 use crate::tools::control::Shown;
 use crate::tools::select::{self, Peer, Selection};
 use crate::tools::tail::{Colour, Request};
@@ -233,6 +234,7 @@ impl From<Printed> for Format {
 
 /// Does what the command line says; returns the exit code.
 pub fn main() -> u8 {
+    allocations::begin();
     let cli = Cli::parse();
     match cli.command {
         Command::Run { config, daemon } => run(&config.config, daemon),

@@ -44,6 +44,13 @@ impl SharedWords {
     /// Maps the first `count` words of `memfd` (mmap(2), `MAP_SHARED`). The memfd must be at least that long and
     /// must never be shrunk below it: all our memfds of this kind keep their size for life.
     pub fn map(memfd: BorrowedFd<'_>, count: usize) -> io::Result<Self> {
+        let mapped = Self::keep(memfd, count)?;
+        mappings().push((mapped.start.as_ptr() as usize, count * size_of::<AtomicU64>()));
+        Ok(mapped)
+    }
+
+    /// The same of a mapping that forked roles do not give up.
+    pub(super) fn keep(memfd: BorrowedFd<'_>, count: usize) -> io::Result<Self> {
         let bytes = count * size_of::<AtomicU64>();
         if super::file::stat(memfd)?.st_size < i64::try_from(bytes).unwrap_or(i64::MAX) {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -64,7 +71,6 @@ impl SharedWords {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(address.cast()).ok_or(io::ErrorKind::InvalidData)?;
-        mappings().push((address as usize, bytes));
         Ok(Self { start, count })
     }
 

@@ -4,6 +4,7 @@
 //! `io::Error`. Nothing here logs.
 #![allow(unsafe_code)]
 
+pub mod allocations;
 pub mod crash;
 pub mod event;
 pub mod fdpass;

@@ -48,6 +48,7 @@ pub fn fork_role(keep: &[RawFd], role: impl FnOnce(Child) -> u8) -> io::Result<P
                 Ok(()) => {
                     let child = Child(());
                     super::memory::give_up_inherited(&child);
+                    super::allocations::begin_in_child();
                     role(child)
                 }
                 Err(_) => 1,

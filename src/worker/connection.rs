@@ -9,6 +9,7 @@
 //! `decoded`: messages up to here are in frames. `released`: their records are safe, so they may be echoed. The echo is
 //! thus byte-exact and in order by construction, and no byte of another connection can get into it.
 use super::echo;
+use super::spare::{KEEP, Spare};
 use crate::protocol::framing::{Decoder, Step};
 use crate::store::record::Source;
 use crate::sys::poll::Event;
@@ -21,8 +22,6 @@ const READ_MIN: usize = 4 << 10;
 const READ_MAX: usize = 256 << 10;
 /// How many bytes may be held beyond one message, so that there is always something to decode.
 const SLACK: usize = 256 << 10;
-/// A buffer larger than this is given back as soon as it is empty.
-const KEEP: usize = 16 << 10;
 
 /// What the connection is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,17 +153,20 @@ impl Connection {
         self.undecoded && matches!(self.phase, Phase::Open | Phase::HalfClosed)
     }
 
-    /// Reads once. The bytes read; `Ok(0)`: nothing there now, or the end.
+    /// Reads once, if need be into a buffer of `spare`. The bytes read; `Ok(0)`: nothing there now, or the end.
     ///
     /// # Errors
     /// The connection is broken; what was not decoded is lost.
-    pub fn read(&mut self) -> io::Result<usize> {
+    pub fn read(&mut self, spare: &mut Spare) -> io::Result<usize> {
         let limit = self.read_size.min(self.decoder.enough() + SLACK);
+        if self.buffer.capacity() == 0 {
+            self.buffer = spare.take(limit);
+        }
         match self.stream.read(&mut self.buffer, limit) {
             Err(error) if crate::sys::would_block(&error) => {
                 self.readable = false;
                 if self.buffer.is_empty() {
-                    self.give_back();
+                    self.give_back(spare);
                 }
                 Ok(0)
             }
@@ -289,7 +291,7 @@ impl Connection {
     }
 
     /// Echoes what is due and moves on: the bytes echoed. `HalfClosed` and `Refusing` end here once nothing is due.
-    pub fn echo(&mut self) -> io::Result<usize> {
+    pub fn echo(&mut self, spare: &mut Spare) -> io::Result<usize> {
         let mut count = 0;
         if self.is_due() && self.writable {
             let from = usize::try_from(self.echoed - self.base).unwrap_or(usize::MAX);
@@ -298,7 +300,7 @@ impl Connection {
             count = sent.bytes;
             self.writable = !sent.full;
             self.echoed += count as u64;
-            self.compact();
+            self.compact(spare);
         }
         let finished = self.echoed == self.decoded && !self.undecoded;
         match self.phase {
@@ -307,7 +309,7 @@ impl Connection {
                 self.stream.finish()?;
                 self.phase = Phase::Lingering;
                 self.readable = true;
-                self.give_back();
+                self.give_back(spare);
             }
             _ => {}
         }
@@ -315,10 +317,10 @@ impl Connection {
     }
 
     /// Drops echoed bytes when that is cheap: all at once when nothing else is there, else when they are the larger part.
-    fn compact(&mut self) {
+    fn compact(&mut self, spare: &mut Spare) {
         let done = usize::try_from(self.echoed - self.base).unwrap_or(usize::MAX);
         if done == self.buffer.len() {
-            self.give_back();
+            self.give_back(spare);
         } else if done >= READ_MIN && done >= self.buffer.len() / 2 {
             self.drop_echoed();
         }
@@ -329,13 +331,18 @@ impl Connection {
         self.base = self.echoed;
     }
 
-    /// Forgets all bytes; a large buffer's memory too.
-    fn give_back(&mut self) {
+    /// Forgets all bytes; gives a large buffer back, and any if nothing more is there to be read.
+    fn give_back(&mut self, spare: &mut Spare) {
         self.base += self.buffer.len() as u64;
         self.buffer.clear();
         if self.buffer.capacity() > KEEP || !self.readable {
-            self.buffer = Vec::new();
+            self.give_up_buffer(spare);
         }
+    }
+
+    /// Gives its buffer back, whatever is in it.
+    pub fn give_up_buffer(&mut self, spare: &mut Spare) {
+        spare.give(std::mem::take(&mut self.buffer));
     }
 
     /// Ends it without further ado.

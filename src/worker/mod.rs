@@ -12,6 +12,7 @@ mod limits;
 mod outbox;
 mod parking;
 mod socket;
+mod spare;
 mod table;
 mod timers;
 
@@ -35,6 +36,7 @@ use door::{Arrival, Door};
 use nix::sys::signal::Signal;
 use outbox::Outbox;
 use parking::Parking;
+use spare::Spare;
 use std::io;
 use std::time::{Duration, Instant};
 use table::{Key, Table};
@@ -99,6 +101,7 @@ struct Worker {
     evicted: Vec<Key>,
     /// Discarded input goes here.
     scratch: Vec<u8>,
+    spare: Spare,
     /// The connection at hand has taken some of its echo.
     progress: bool,
     channel: Channel<ToSupervisor, ToWorker>,
@@ -150,6 +153,7 @@ impl Worker {
             waiting: Parking::default(),
             evicted: Vec::new(),
             scratch: Vec::new(),
+            spare: Spare::default(),
             progress: false,
             channel,
             scoreboard,

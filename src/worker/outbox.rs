@@ -15,9 +15,10 @@ pub type Release<T> = (T, u64);
 
 /// A frame that is not yet acknowledged.
 #[derive(Debug)]
-struct Flight<T> {
+struct Flight {
     sequence: u64,
-    releases: Vec<Release<T>>,
+    /// How many releases are its.
+    releases: usize,
 }
 
 /// The frames of one worker; `T` names a connection.
@@ -30,14 +31,17 @@ pub struct Outbox<T> {
     /// The frame being filled: room for its header, then records.
     open: Vec<u8>,
     records: u32,
-    releases: Vec<Release<T>>,
+    /// How many of the releases, the last ones, are the open frame's.
+    waiting: usize,
+    /// Of all frames, in their order.
+    releases: VecDeque<Release<T>>,
     /// Whole frames that the pipe has not taken, or not wholly.
     unsent: VecDeque<Vec<u8>>,
     /// Bytes of the first of them that are in the pipe.
     sent: usize,
     /// A record larger than a frame, and how much of it is in frames.
     large: Option<(Vec<u8>, usize, Release<T>)>,
-    flights: VecDeque<Flight<T>>,
+    flights: VecDeque<Flight>,
     /// Release as soon as the frame is in the pipe (`received`).
     eager: bool,
     last_sequence: u64,
@@ -62,7 +66,8 @@ impl<T: Copy + PartialEq> Outbox<T> {
             body_limit,
             open: vec![0; HEADER],
             records: 0,
-            releases: Vec::new(),
+            waiting: 0,
+            releases: VecDeque::new(),
             unsent: VecDeque::new(),
             sent: 0,
             large: None,
@@ -111,9 +116,12 @@ impl<T: Copy + PartialEq> Outbox<T> {
             self.open.extend_from_slice(&record);
         }
         self.records += 1;
-        match self.releases.last_mut() {
-            Some(last) if last.0 == connection => last.1 = upto,
-            _ => self.releases.push((connection, upto)),
+        match self.releases.back_mut() {
+            Some(last) if self.waiting > 0 && last.0 == connection => last.1 = upto,
+            _ => {
+                self.releases.push_back((connection, upto));
+                self.waiting += 1;
+            }
         }
         if self.open.len() - HEADER >= self.body_limit {
             self.seal();
@@ -126,14 +134,21 @@ impl<T: Copy + PartialEq> Outbox<T> {
             return;
         }
         let records = std::mem::take(&mut self.records);
-        let releases = std::mem::take(&mut self.releases);
-        let mut next = self.spare.pop().unwrap_or_default();
-        next.resize(HEADER, 0);
+        let releases = std::mem::take(&mut self.waiting);
+        let next = self.empty_frame();
         let frame = std::mem::replace(&mut self.open, next);
         self.enqueue(frame, Kind::Records, records, 0, releases);
     }
 
-    fn enqueue(&mut self, mut frame: Vec<u8>, kind: Kind, records: u32, offset: u32, releases: Vec<Release<T>>) {
+    /// A frame with room for its header.
+    fn empty_frame(&mut self) -> Vec<u8> {
+        let mut frame = self.spare.pop().unwrap_or_default();
+        frame.resize(HEADER, 0);
+        frame
+    }
+
+    /// `releases`: so many, the last ones, are this frame's.
+    fn enqueue(&mut self, mut frame: Vec<u8>, kind: Kind, records: u32, offset: u32, releases: usize) {
         self.last_sequence += 1;
         let sequence = self.last_sequence;
         let length = u32::try_from(frame.len() - HEADER).unwrap_or(u32::MAX);
@@ -148,13 +163,14 @@ impl<T: Copy + PartialEq> Outbox<T> {
     fn fragment(&mut self) {
         let Some((record, done, release)) = self.large.take() else { return };
         let part = (record.len() - done).min(self.terms.frame_limit - HEADER);
-        let mut frame = vec![0; HEADER];
+        let mut frame = self.empty_frame();
         frame.extend_from_slice(&record[done..done + part]);
         let offset = u32::try_from(done).unwrap_or(u32::MAX);
         if done + part == record.len() {
-            self.enqueue(frame, Kind::LastFragment, 1, offset, vec![release]);
+            self.releases.push_back(release);
+            self.enqueue(frame, Kind::LastFragment, 1, offset, 1);
         } else {
-            self.enqueue(frame, Kind::Fragment, 0, offset, Vec::new());
+            self.enqueue(frame, Kind::Fragment, 0, offset, 0);
             self.large = Some((record, done + part, release));
         }
     }
@@ -197,15 +213,15 @@ impl<T: Copy + PartialEq> Outbox<T> {
     fn release_early(&mut self, mut released: impl FnMut(Release<T>)) {
         let in_pipe = self.in_pipe;
         for flight in self.flights.iter_mut().filter(|flight| flight.sequence <= in_pipe) {
-            flight.releases.drain(..).for_each(&mut released);
+            self.releases.drain(..std::mem::take(&mut flight.releases)).for_each(&mut released);
         }
     }
 
     /// All frames up to `through` are safe: `released` is told of each connection that waited for one of them.
     pub fn acknowledge(&mut self, through: u64, mut released: impl FnMut(Release<T>)) {
-        while self.flights.front().is_some_and(|flight| flight.sequence <= through) {
-            let flight = self.flights.pop_front();
-            flight.into_iter().flat_map(|flight| flight.releases).for_each(&mut released);
+        while let Some(flight) = self.flights.front().filter(|flight| flight.sequence <= through) {
+            self.releases.drain(..flight.releases).for_each(&mut released);
+            self.flights.pop_front();
         }
     }
 
@@ -221,8 +237,9 @@ impl<T: Copy + PartialEq> Outbox<T> {
         self.refused_through = self.last_sequence;
         self.fresh = true;
         let large = self.large.take().map(|(_, _, release)| release);
-        let flights = self.flights.drain(..).flat_map(|flight| flight.releases);
-        let under_way = flights.chain(self.releases.drain(..)).chain(large);
+        self.flights.clear();
+        self.waiting = 0;
+        let under_way = self.releases.drain(..).chain(large);
         under_way.map(|(connection, _)| connection).for_each(refused);
         self.open.truncate(HEADER);
         self.records = 0;

@@ -74,7 +74,7 @@ impl Worker {
             }
             return Ok(());
         }
-        let echoed = connection.echo()?;
+        let echoed = connection.echo(&mut self.spare)?;
         self.progress = echoed > 0;
         self.scoreboard.add(Count::Echoed, echoed as u64);
         if connection.phase() == Phase::Lingering {
@@ -115,11 +115,11 @@ impl Worker {
                 }
                 Answer::Evict(holder) => self.evicted.push(holder),
             }
-            taken += connection.read()?;
+            taken += connection.read(&mut self.spare)?;
         }
         let Some(connection) = self.table.get(key) else { return Ok(()) };
         // The end of a connection is seen here when its last echo went out above, or nothing was due at all.
-        connection.echo().map(|_| ())
+        connection.echo(&mut self.spare).map(|_| ())
     }
 
     fn watch_stall(&mut self, key: Key) {
@@ -140,8 +140,9 @@ impl Worker {
     }
 
     fn drop_connection(&mut self, key: Key) {
-        if let Some(connection) = self.table.remove(key) {
+        if let Some(mut connection) = self.table.remove(key) {
             self.budget.changed(connection.held(), 0);
+            connection.give_up_buffer(&mut self.spare);
             self.budget.release(key);
             self.admission.leave(self.seat);
         }

@@ -3,14 +3,14 @@
 use crate::protocol::frame::{Header, Kind};
 
 /// What to do with the frames at hand.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Nothing is at hand.
     Wait,
     /// The next record would pass the limit: begin a new segment first.
     Rotate,
-    /// Store these: for each link as offered, how many of its frames, from the first.
-    Store(Vec<usize>),
+    /// Store these: as many of each link's frames, from the first, as was counted.
+    Store,
 }
 
 /// The bytes that a frame adds to the file: a record in fragments comes all at once, with its last one.
@@ -23,15 +23,16 @@ pub fn file_bytes(header: &Header) -> u64 {
 }
 
 /// Decides over `offers`, the whole frames at hand of each link in the order in which they shall stand in the file.
+/// `counts` becomes, for each link as offered, how many of its frames to store.
 ///
 /// A batch stays within one segment, and within `limit` unless a single frame alone is larger (the workers make frames
 /// no larger than the limit, but for a single record). A link's batch ends with a completed record of fragments: the
 /// staging area must keep it until the commit.
-pub fn decide<'a, I>(offers: I, length: u64, limit: Option<u64>) -> Decision
+pub fn decide<'a, I>(offers: I, length: u64, limit: Option<u64>, counts: &mut Vec<usize>) -> Decision
 where
     I: Iterator<Item: Iterator<Item = &'a Header>>,
 {
-    let mut counts = Vec::new();
+    counts.clear();
     let mut total = 0;
     let mut full = false;
     for offer in offers {
@@ -52,7 +53,7 @@ where
         counts.push(count);
     }
     match (counts.iter().any(|&count| count > 0), full) {
-        (true, _) => Decision::Store(counts),
+        (true, _) => Decision::Store,
         (false, true) => Decision::Rotate,
         (false, false) => Decision::Wait,
     }
@@ -72,38 +73,43 @@ mod tests {
         Header { kind, offset, ..frame(length) }
     }
 
-    fn decision(offers: &[Vec<Header>], length: u64, limit: Option<u64>) -> Decision {
-        decide(offers.iter().map(|offer| offer.iter()), length, limit)
+    /// What to store, or what else to do.
+    fn decision(offers: &[Vec<Header>], length: u64, limit: Option<u64>) -> Result<Vec<usize>, Decision> {
+        let mut counts = vec![7];
+        match decide(offers.iter().map(|offer| offer.iter()), length, limit, &mut counts) {
+            Store => Ok(counts),
+            other => Err(other),
+        }
     }
 
     #[test]
     fn all_that_is_at_hand_goes_in_one_batch() {
-        assert_eq!(decision(&[], 0, None), Wait);
-        assert_eq!(decision(&[vec![], vec![]], 0, None), Wait);
-        assert_eq!(decision(&[vec![frame(10), frame(10)], vec![], vec![frame(5)]], 0, None), Store(vec![2, 0, 1]));
+        assert_eq!(decision(&[], 0, None), Err(Wait));
+        assert_eq!(decision(&[vec![], vec![]], 0, None), Err(Wait));
+        assert_eq!(decision(&[vec![frame(10), frame(10)], vec![], vec![frame(5)]], 0, None), Ok(vec![2, 0, 1]));
     }
 
     #[test]
     fn the_limit_cuts_the_batch_and_then_rotates() {
         let offers = [vec![frame(10), frame(10)], vec![frame(10)]];
-        assert_eq!(decision(&offers, 70, Some(100)), Store(vec![2, 1]));
-        assert_eq!(decision(&offers, 71, Some(100)), Store(vec![2, 0]));
-        assert_eq!(decision(&offers, 85, Some(100)), Store(vec![1, 0]));
-        assert_eq!(decision(&offers, 91, Some(100)), Rotate);
+        assert_eq!(decision(&offers, 70, Some(100)), Ok(vec![2, 1]));
+        assert_eq!(decision(&offers, 71, Some(100)), Ok(vec![2, 0]));
+        assert_eq!(decision(&offers, 85, Some(100)), Ok(vec![1, 0]));
+        assert_eq!(decision(&offers, 91, Some(100)), Err(Rotate));
     }
 
     #[test]
     fn a_frame_above_the_limit_gets_a_segment_of_its_own() {
-        assert_eq!(decision(&[vec![frame(500)]], 1, Some(100)), Rotate);
-        assert_eq!(decision(&[vec![frame(500), frame(1)]], 0, Some(100)), Store(vec![1]));
+        assert_eq!(decision(&[vec![frame(500)]], 1, Some(100)), Err(Rotate));
+        assert_eq!(decision(&[vec![frame(500), frame(1)]], 0, Some(100)), Ok(vec![1]));
     }
 
     #[test]
     fn fragments_count_when_the_record_is_complete() {
         let offer = vec![of(Kind::Fragment, 0, 60), of(Kind::LastFragment, 60, 50), frame(1)];
-        assert_eq!(decision(std::slice::from_ref(&offer), 0, Some(200)), Store(vec![2]));
-        assert_eq!(decision(std::slice::from_ref(&offer), 95, Some(200)), Store(vec![1]));
-        assert_eq!(decision(&[offer[1..].to_vec()], 95, Some(200)), Rotate);
+        assert_eq!(decision(std::slice::from_ref(&offer), 0, Some(200)), Ok(vec![2]));
+        assert_eq!(decision(std::slice::from_ref(&offer), 95, Some(200)), Ok(vec![1]));
+        assert_eq!(decision(&[offer[1..].to_vec()], 95, Some(200)), Err(Rotate));
     }
 
     proptest! {
@@ -113,12 +119,12 @@ mod tests {
             let mut length = 0;
             for _ in 0..100 {
                 match decision(&offers, length, Some(limit)) {
-                    Wait => break,
-                    Rotate => {
+                    Err(Wait) => break,
+                    Err(_) => {
                         prop_assert!(length > 0);
                         length = 0;
                     }
-                    Store(counts) => {
+                    Ok(counts) => {
                         let before = length;
                         for (offer, &count) in offers.iter_mut().zip(&counts) {
                             length += offer.drain(..count).map(|header| file_bytes(&header)).sum::<u64>();

@@ -11,6 +11,7 @@ use crate::ipc::scoreboard::Count;
 use crate::sys::{crash, file};
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::mem;
 use std::time::Instant;
 
 /// Closed segments that may wait for their sync: a disk slower than the rotation stops the storing instead of piling
@@ -28,6 +29,15 @@ pub(super) struct Pending {
     pub step: Step,
 }
 
+/// Memory of the last batch, for the next.
+#[derive(Debug, Default)]
+pub(super) struct Spare {
+    counts: Vec<usize>,
+    parts: Vec<(usize, usize)>,
+    marks: Vec<Mark>,
+    slices: Vec<IoSlice<'static>>,
+}
+
 impl Writer {
     /// Decides what to store next and does it. False: there is nothing (more) to do now.
     pub(super) fn store_some(&mut self, now: Instant) -> io::Result<bool> {
@@ -38,20 +48,19 @@ impl Writer {
             if self.refuse_late()? {
                 return Ok(true);
             }
-            let count = self.uplinks.len();
-            let order: Vec<usize> = (0..count).map(|step| (self.turn + step) % count).collect();
+            let order = order(self.turn, self.uplinks.len());
             self.turn = self.turn.wrapping_add(1);
             let limit = self.config.rotate.max_size.filter(|_| self.may_rotate(now));
-            let offers = order.iter().map(|&index| self.uplinks[index].headers());
-            match batch::decide(offers, self.offset, limit) {
+            let offers = order.clone().map(|index| self.uplinks[index].headers());
+            match batch::decide(offers, self.offset, limit, &mut self.spare.counts) {
                 Decision::Wait => return Ok(false),
                 Decision::Rotate if self.closing.len() >= MOST_CLOSING => return Ok(false),
                 Decision::Rotate => {
                     self.move_on(now);
                     return Ok(true);
                 }
-                Decision::Store(_) if !self.is_untouched() => return Ok(true),
-                Decision::Store(counts) => self.prepare(order.into_iter().zip(counts).collect()),
+                Decision::Store if !self.is_untouched() => return Ok(true),
+                Decision::Store => self.prepare(order),
             }
         } else if !self.is_untouched() {
             return Ok(true);
@@ -98,12 +107,15 @@ impl Writer {
         );
     }
 
-    fn prepare(&mut self, parts: Vec<(usize, usize)>) {
+    fn prepare(&mut self, order: impl Iterator<Item = usize>) {
+        let (mut parts, marks) = (mem::take(&mut self.spare.parts), mem::take(&mut self.spare.marks));
+        parts.clear();
+        parts.extend(order.zip(self.spare.counts.iter().copied()));
         let taking_part = parts.iter().map(|&(index, count)| {
             let uplink = &self.uplinks[index];
             (uplink.mark(), uplink.headers().take(count))
         });
-        let next = plan::after_batch(self.live.identity, self.offset, self.good_to, taking_part);
+        let next = plan::after_batch(self.live.identity, self.offset, self.good_to, marks, taking_part);
         self.pending = Some(Pending { parts, next, step: Step::Intend });
     }
 
@@ -127,9 +139,11 @@ impl Writer {
             }
             match pending.step.next(self.config.server.echo) {
                 Some(next) => pending.step = next,
-                None => return Ok(()),
+                None => break,
             }
         }
+        (self.spare.parts, self.spare.marks) = (pending.parts, pending.next.marks);
+        Ok(())
     }
 
     fn carry_out(&mut self, pending: &Pending) -> Result<(), Fault> {
@@ -171,17 +185,17 @@ impl Writer {
         Ok(())
     }
 
-    fn write(&self, parts: &[(usize, usize)]) -> Result<(), Fault> {
-        let mut bodies = Vec::with_capacity(parts.len());
+    fn write(&mut self, parts: &[(usize, usize)]) -> Result<(), Fault> {
         for &(index, count) in parts {
-            bodies.push(self.uplinks[index].bodies(count).map_err(Fault::Internal)?);
+            self.uplinks[index].assemble(count).map_err(Fault::Internal)?;
         }
-        let mut slices = Vec::with_capacity(bodies.iter().map(Vec::len).sum());
-        for (&(index, _), bodies) in parts.iter().zip(&bodies) {
-            let uplink = &self.uplinks[index];
-            slices.extend(bodies.iter().map(|body| IoSlice::new(uplink.bytes(body))));
+        let mut slices = emptied(mem::take(&mut self.spare.slices));
+        for &(index, count) in parts {
+            slices.extend(self.uplinks[index].bodies(count).map(IoSlice::new));
         }
-        write(&self.live.file, &mut slices, self.offset).map_err(Fault::of_write)
+        let written = write(&self.live.file, &mut slices, self.offset);
+        self.spare.slices = emptied(slices);
+        written.map_err(Fault::of_write)
     }
 
     fn consume(&mut self, parts: &[(usize, usize)]) -> io::Result<()> {
@@ -215,6 +229,17 @@ impl Writer {
         self.record.intend(&self.state());
         self.record.commit();
     }
+}
+
+/// Every uplink once, beginning with another one each time.
+fn order(turn: usize, count: usize) -> impl Iterator<Item = usize> + Clone {
+    (0..count).map(move |step| (turn + step) % count)
+}
+
+/// The same memory for other slices: a vector that is collected from another one's items takes its memory over.
+fn emptied<'a>(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'a>> {
+    slices.clear();
+    slices.into_iter().map(|_| IoSlice::new(&[])).collect()
 }
 
 fn write(file: &File, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {

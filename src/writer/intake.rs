@@ -17,6 +17,13 @@ pub struct Frame {
     pub at: usize,
 }
 
+impl Frame {
+    /// Its body, in the buffer that it was found in.
+    pub fn body<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        &buffer[self.at..self.at + self.header.length as usize]
+    }
+}
+
 /// What is wrong with a link for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken(pub String);

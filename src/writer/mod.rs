@@ -38,7 +38,7 @@ use crate::store::segment::Segment;
 use crate::sys::AsFd;
 use crate::sys::poll::{Event, Poller};
 use crate::sys::signals::Signals;
-use file::Pending;
+use file::{Pending, Spare};
 use refuse::Room;
 use rescue::Closing;
 use rotation::{Rotation, Shelf};
@@ -110,6 +110,7 @@ struct Writer {
     /// Where consumed bytes go.
     null: File,
     pending: Option<Pending>,
+    spare: Spare,
     /// A write failed: try again then.
     stalled: Option<Instant>,
     /// Segments that the move under way leaves settled.

@@ -243,12 +243,19 @@ pub fn inherited(sequence: u64, live: u64, failed: Option<u64>, pending: bool, e
     }
 }
 
-/// The state after a batch that stands at `offset`: every link's mark, and the frames of it that take part.
-pub fn after_batch<'a, H>(segment: Identity, offset: u64, good_to: u64, parts: impl Iterator<Item = (Mark, H)>) -> State
+/// The state after a batch that stands at `offset`: every link's mark, and the frames of it that take part. `marks` is
+/// memory to be used.
+pub fn after_batch<'a, H>(
+    segment: Identity,
+    offset: u64,
+    good_to: u64,
+    mut marks: Vec<Mark>,
+    parts: impl Iterator<Item = (Mark, H)>,
+) -> State
 where
     H: Iterator<Item = &'a Header>,
 {
-    let marks = Vec::with_capacity(parts.size_hint().0);
+    marks.clear();
     let mut next = State { segment, offset, good_to, marks, overhang: false };
     for (mark, headers) in parts {
         let mut last = None;

@@ -114,10 +114,11 @@ impl Writer {
     }
 
     fn refuse(&mut self, count: impl Fn(&Uplink) -> usize) -> io::Result<bool> {
-        let counts: Vec<usize> = self.uplinks.iter().map(count).collect();
-        if counts.iter().all(|&count| count == 0) {
+        // Asked before every batch: nothing is allocated for the answer "none".
+        if self.uplinks.iter().all(|uplink| count(uplink) == 0) {
             return Ok(false);
         }
+        let counts: Vec<usize> = self.uplinks.iter().map(count).collect();
         let marks: Vec<Mark> =
             self.uplinks.iter().zip(&counts).map(|(uplink, &count)| uplink.mark_refused(count)).collect();
         let longer = |writer: &mut Self| writer.live.length().map_or(true, |length| length > writer.offset);

@@ -1,5 +1,5 @@
 //! A writer's beginning: the first of a run examines the directory, every later one goes on from the commit record.
-use super::file::Pending;
+use super::file::{Pending, Spare};
 use super::place::is_deleted;
 use super::plan::{self, Inherited, Newer, Rebirth, Step};
 use super::refuse::Room;
@@ -98,6 +98,7 @@ fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: 
         private: seat.private,
         null: File::options().write(true).open("/dev/null")?,
         pending: None,
+        spare: Spare::default(),
         stalled: None,
         settled: Vec::new(),
         failures: 0,

@@ -12,7 +12,6 @@ use crate::sys::{self, AsFd, BorrowedFd, OwnedFd, crash, file, memory, pipe};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 /// One link.
@@ -28,6 +27,8 @@ pub struct Uplink {
     buffer: Vec<u8>,
     /// The whole frames in the buffer, which are the first in the pipe.
     frames: VecDeque<Frame>,
+    /// Records of these frames that were put together from fragments.
+    assembled: Vec<Vec<u8>>,
     /// Bytes of `buffer` that were consumed since the last look.
     consumed: usize,
     /// The pipe may begin in the middle of a committed frame: a predecessor was killed while consuming.
@@ -56,6 +57,7 @@ impl Uplink {
             mark,
             buffer: Vec::new(),
             frames: VecDeque::new(),
+            assembled: Vec::new(),
             consumed: 0,
             resync: plan::may_be_stale(mark),
             unseen: true,
@@ -195,32 +197,34 @@ impl Uplink {
         plan::count_to(self.mark, through, self.frames.len())
     }
 
-    /// The file bytes of the first `count` frames, in order: slices of the buffer, and a record put together from
-    /// fragments. Fragments are copied into the staging area on the way: doing it twice does no harm.
-    pub fn bodies(&self, count: usize) -> io::Result<Vec<Body>> {
-        let mut bodies = Vec::new();
-        for Frame { header, at } in self.frames.iter().take(count) {
-            let range = *at..*at + header.length as usize;
-            match header.kind {
-                Kind::Records => bodies.push(Body::Buffered(range)),
-                Kind::Fragment => self.staging.write_all_at(&self.buffer[range], u64::from(header.offset))?,
+    /// Copies the fragments among the first `count` frames into the staging area, and puts together the record that
+    /// they complete: doing it twice does no harm.
+    pub fn assemble(&mut self, count: usize) -> io::Result<()> {
+        self.assembled.clear();
+        for frame in self.frames.iter().take(count) {
+            let Header { kind, offset, .. } = frame.header;
+            match kind {
+                Kind::Records => {}
+                Kind::Fragment => self.staging.write_all_at(frame.body(&self.buffer), u64::from(offset))?,
                 Kind::LastFragment => {
-                    let mut record = vec![0; header.offset as usize];
+                    let mut record = vec![0; offset as usize];
                     self.staging.read_exact_at(&mut record, 0)?;
-                    record.extend_from_slice(&self.buffer[range]);
-                    bodies.push(Body::Assembled(record));
+                    record.extend_from_slice(frame.body(&self.buffer));
+                    self.assembled.push(record);
                 }
             }
         }
-        Ok(bodies)
+        Ok(())
     }
 
-    /// The bytes of a body.
-    pub fn bytes<'a>(&'a self, body: &'a Body) -> &'a [u8] {
-        match body {
-            Body::Buffered(range) => &self.buffer[range.clone()],
-            Body::Assembled(record) => record,
-        }
+    /// The file bytes of the first `count` frames, which are [assembled](Self::assemble), in order.
+    pub fn bodies(&self, count: usize) -> impl Iterator<Item = &[u8]> {
+        let mut assembled = self.assembled.iter();
+        self.frames.iter().take(count).filter_map(move |frame| match frame.header.kind {
+            Kind::Records => Some(frame.body(&self.buffer)),
+            Kind::Fragment => None,
+            Kind::LastFragment => assembled.next().map(Vec::as_slice),
+        })
     }
 
     /// Takes the first `count` frames, which are committed, out of the pipe.
@@ -234,18 +238,17 @@ impl Uplink {
     }
 
     fn take(&mut self, count: usize, mark: Mark, null: &File, point: &str) -> io::Result<()> {
-        let frames: Vec<Frame> = self.frames.drain(..count).collect();
-        let bytes = frames.iter().map(|frame| frame.header.frame_len()).sum();
+        let bytes = self.frames.iter().take(count).map(|frame| frame.header.frame_len()).sum();
         if crash::strikes(point) {
             pipe::consume(self.data.as_fd(), null, bytes / 2)?;
             crash::die();
         }
         pipe::consume(self.data.as_fd(), null, bytes)?;
         self.consumed += bytes;
-        if self.mark.staged > 0 && mark.staged == 0
-            || frames.iter().any(|frame| frame.header.kind == Kind::LastFragment)
-        {
+        let completed = self.frames.drain(..count).any(|frame| frame.header.kind == Kind::LastFragment);
+        if self.mark.staged > 0 && mark.staged == 0 || completed {
             memory::resize(self.staging.as_fd(), 0)?;
+            self.assembled.clear();
         }
         self.mark = mark;
         Ok(())
@@ -271,13 +274,4 @@ impl Uplink {
         }
         Ok(())
     }
-}
-
-/// Bytes for the file.
-#[derive(Debug)]
-pub enum Body {
-    /// A range of the link's buffer.
-    Buffered(Range<usize>),
-    /// A record put together from fragments.
-    Assembled(Vec<u8>),
 }

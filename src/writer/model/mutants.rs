@@ -88,18 +88,18 @@ mutant!(NoReplay {
 });
 
 mutant!(MaxSizeIgnored {
-    fn decide(&self, offers: &[&VecDeque<Frame>], length: u64, _: Option<u64>) -> Decision {
+    fn decide(&self, offers: &[&VecDeque<Frame>], length: u64, _: Option<u64>) -> (Decision, Vec<usize>) {
         super::rules::Real.decide(offers, length, None)
     }
 });
 
 mutant!(BatchGoesOnBehindFragments {
-    fn decide(&self, offers: &[&VecDeque<Frame>], length: u64, limit: Option<u64>) -> Decision {
+    fn decide(&self, offers: &[&VecDeque<Frame>], length: u64, limit: Option<u64>) -> (Decision, Vec<usize>) {
         let whole = |offer: &&VecDeque<Frame>| offer.iter().any(|frame| frame.header.kind == Kind::LastFragment);
         match super::rules::Real.decide(offers, length, limit) {
-            Decision::Store(counts) if limit.is_none() => {
+            (Decision::Store, counts) if limit.is_none() => {
                 let all = |(offer, count): (&&VecDeque<Frame>, usize)| if whole(offer) { offer.len() } else { count };
-                Decision::Store(offers.iter().zip(counts).map(all).collect())
+                (Decision::Store, offers.iter().zip(counts).map(all).collect())
             }
             decision => decision,
         }

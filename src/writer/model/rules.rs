@@ -48,8 +48,10 @@ pub trait Rules: Sync {
         plan::may_publish(pending, uncommitted)
     }
 
-    fn decide(&self, offers: &[&VecDeque<Frame>], length: u64, limit: Option<u64>) -> Decision {
-        batch::decide(offers.iter().map(|offer| offer.iter().map(|frame| &frame.header)), length, limit)
+    fn decide(&self, offers: &[&VecDeque<Frame>], length: u64, limit: Option<u64>) -> (Decision, Vec<usize>) {
+        let mut counts = Vec::new();
+        let offers = offers.iter().map(|offer| offer.iter().map(|frame| &frame.header));
+        (batch::decide(offers, length, limit, &mut counts), counts)
     }
 
     fn after_batch(&self, segment: Identity, offset: u64, good_to: u64, shares: Vec<Share<'_>>) -> State {
@@ -57,6 +59,7 @@ pub trait Rules: Sync {
             segment,
             offset,
             good_to,
+            Vec::new(),
             shares.into_iter().map(|(mark, headers)| (mark, headers.into_iter())),
         )
     }

@@ -144,14 +144,15 @@ impl Writer {
             let order: Vec<usize> = (0..count).map(|step| (self.turn + step) % count).collect();
             self.turn += 1;
             let offers: Vec<_> = order.iter().map(|&index| &self.uplinks[index].frames).collect();
-            match world.rules.decide(&offers, self.offset, world.limit) {
+            let (decision, counts) = world.rules.decide(&offers, self.offset, world.limit);
+            match decision {
                 Decision::Wait => return Ok(false),
                 Decision::Rotate if self.closing.len() >= MOST_CLOSING => return Ok(false),
                 Decision::Rotate => return self.move_on(world).map(|_| true),
-                Decision::Store(_) if world.disk.file(self.live).bytes.len() as u64 != self.offset => {
+                Decision::Store if world.disk.file(self.live).bytes.len() as u64 != self.offset => {
                     return violation("the live segment does not end where its committed records do");
                 }
-                Decision::Store(counts) => self.prepare(order.into_iter().zip(counts).collect(), world)?,
+                Decision::Store => self.prepare(order.into_iter().zip(counts).collect(), world)?,
             }
         }
         match self.attempt(world) {

@@ -117,7 +117,8 @@ fn a_mark_moves_with_the_frames() {
     assert_eq!(mark_after(mark, Some(&frame(Kind::LastFragment, 9))), Mark { through: 6, staged: 0, ..mark });
     let frames = [frame(Kind::LastFragment, 9), Header { sequence: 7, ..frame(Kind::Records, 0) }];
     let idle = Mark { id: 8, ..mark };
-    let next = after_batch(Identity::default(), 100, 50, [(mark, frames.iter()), (idle, [].iter())].into_iter());
+    let next =
+        after_batch(Identity::default(), 100, 50, vec![mark], [(mark, frames.iter()), (idle, [].iter())].into_iter());
     assert_eq!((next.offset, next.marks), (119, vec![Mark { through: 7, staged: 0, ..mark }, idle]));
     assert_eq!(count_to(mark, 6, 2), Some(2));
     assert_eq!(count_to(mark, 6, 1), None);
