@@ -1,10 +1,11 @@
 //! How much the load itself is able to do: it must not be what is measured.
 //!
-//! `cargo test --release --test bench capacity -- --ignored --nocapture` on a quiet machine with two CPUs or more.
-use super::figures;
+//! `ECHOSTORED_TEST_BENCH=target/release/echostored cargo test --test bench capacity -- --ignored --nocapture` on a quiet machine with two
+//! CPUs or more, after `cargo build --release`.
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 
 /// One thread, level-triggered: what is read is written, and what does not fit waits.
 fn echo_loop(listener: &TcpListener, connections: usize) {
@@ -56,7 +57,11 @@ fn against_a_trivial_echo_loop() {
         let server = std::thread::spawn(move || echo_loop(&listener, connections));
         let [connections, in_flight] = [connections, in_flight].map(|number: usize| number.to_string());
         let load = ["--connections", &connections, "--in-flight", &in_flight, "--duration", "3s", "--warm-up", "500ms"];
-        let figures = figures(&address, &load);
+        let binary =
+            std::env::var_os("ECHOSTORED_TEST_BENCH").unwrap_or_else(|| env!("CARGO_BIN_EXE_echostored").into());
+        let ended = Command::new(binary).args(["bench", &address, "--json"]).args(load).output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        let figures: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
         server.join().unwrap();
         let number = |key: &str| figures[key].as_f64().unwrap();
         println!(

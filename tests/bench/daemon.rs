@@ -168,6 +168,24 @@ fn a_signal_ends_it_early_with_the_figures() {
 }
 
 #[test]
+fn every_format_and_compressed_files_are_read() {
+    for (format, compression) in [("jsonl", "none"), ("raw", "zstd"), ("text", "gzip")] {
+        let daemon = Setup::default()
+            .set("store.format", format)
+            .set("compress.method", compression)
+            .set("rotate.max-size", "100KiB")
+            .start();
+        let store = daemon.store();
+        let figures = figures(&daemon.address.to_string(), &["--count", "10000", "--store", text(&store)]);
+        assert_eq!(figures["store"]["checked"], 10_000, "{format}");
+        assert!(figures["store"]["files"].as_u64().unwrap() > 10, "{format}");
+        // Only what may hold the run is read.
+        let again = super::figures(&daemon.address.to_string(), &["--count", "100", "--store", text(&store)]);
+        assert!(again["store"]["files"].as_u64().unwrap() <= 2, "{format}: {again}");
+    }
+}
+
+#[test]
 fn a_thousand_connections() {
     let daemon = daemon(Framing::Line);
     let store = daemon.store();
