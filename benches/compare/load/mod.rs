@@ -48,7 +48,7 @@ pub struct Measured {
 
 impl Measured {
     /// With the server's processor time, in seconds.
-    fn costing(mut self, cpu: f64) -> Self {
+    pub fn costing(mut self, cpu: f64) -> Self {
         self.cpu_per_million = cpu * 1e6 / self.messages.max(1) as f64;
         self
     }

@@ -1,7 +1,7 @@
 //! Every server that is measured: started in a directory of its own with a generated configuration, ended by its pid.
 pub mod echostored;
 mod peers;
-mod small;
+pub mod small;
 
 use crate::places::{Place, Places};
 use crate::processes;
@@ -112,7 +112,7 @@ impl Server {
     pub fn start(kind: Kind, place: Place, places: &Places, binary: &Path) -> Result<Self, String> {
         let home = home(places.path(place))?;
         match kind {
-            Kind::EchoOnly => small::echo_only(home),
+            Kind::EchoOnly => small::echo_only(home, 2),
             Kind::Textbook => small::textbook(home),
             Kind::Rsyslog => peers::rsyslog(home),
             Kind::Redis => peers::redis(home),

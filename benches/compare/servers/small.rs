@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
-pub fn echo_only(home: tempfile::TempDir) -> Result<Server, String> {
-    let arguments = ["echo-only", "--port", "0", "--processes", "2"].map(str::to_owned);
+/// The echo-only server, with so many processes.
+pub fn echo_only(home: tempfile::TempDir, processes: usize) -> Result<Server, String> {
+    let arguments = ["echo-only", "--port", "0", "--processes", &processes.to_string()].map(str::to_owned);
     start(Kind::EchoOnly, home, &arguments)
 }
 
+/// The textbook's shape.
 pub fn textbook(home: tempfile::TempDir) -> Result<Server, String> {
     let file = home.path().join("messages").to_string_lossy().into_owned();
     let arguments = ["textbook", "--port", "0", "--file"].map(str::to_owned).into_iter().chain([file]);
