@@ -104,6 +104,14 @@ enum Command {
     ///
     /// INT or TERM ends the reading; 5 s are left for the echoes that are due. A second one ends it at once.
     Send(tools::send::Options),
+    /// Put a server under load, and print how many messages a second it echoes, and how long an echo takes
+    ///
+    /// Each connection sends messages that no other has, and never more of them than --in-flight without their echoes. Every echoed byte is
+    /// compared: a wrong, missing or foreign one ends it with exit code 1. All messages that were sent are awaited at the end. The
+    /// server stores what it is sent: give it a directory for the purpose, with [retain].
+    ///
+    /// INT or TERM ends it early, with the figures so far; a second one does not wait for the echoes that are due.
+    Bench(tools::bench::Options),
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -245,6 +253,7 @@ pub fn main() -> u8 {
         }
         Command::Cat { store, reading } => store.directory().map_or_else(|code| code, |at| reading.run(at, None)),
         Command::Send(options) => tools::send::run(options),
+        Command::Bench(options) => tools::bench::run(&options),
         Command::Verify { store, json } => {
             let shown = if json { tools::verify::Shown::Json } else { tools::verify::Shown::Text };
             store.directory().map_or_else(|code| code, |at| tools::verify::run(&at, shown))

@@ -77,6 +77,12 @@ impl Outgoing {
         Ok(true)
     }
 
+    /// Our own end, as the server sees it; empty for a Unix socket, which has no name there.
+    pub fn local(&self) -> String {
+        let address = self.0.local_addr().ok().and_then(|address| address.as_socket());
+        address.map_or_else(String::new, |address| address.to_string())
+    }
+
     /// Reads once, appending at most `limit` bytes to `buffer`. 0: the server has sent everything.
     pub fn read(&self, buffer: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
         super::file::read_append(self.0.as_fd(), buffer, limit)

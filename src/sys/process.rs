@@ -3,7 +3,7 @@ use super::{AsRawFd, OwnedFd, RawFd, check};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork, getpid, getppid};
@@ -191,6 +191,16 @@ pub fn raise_file_limit() -> io::Result<u64> {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     }
     Ok(hard)
+}
+
+/// The CPU time that this thread has used, in user and system mode (getrusage(2), `RUSAGE_THREAD`).
+pub fn thread_cpu() -> io::Result<std::time::Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
+    let part = |time: nix::sys::time::TimeVal| {
+        let micros = time.tv_sec().saturating_mul(1_000_000).saturating_add(time.tv_usec());
+        std::time::Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    };
+    Ok(part(usage.user_time()) + part(usage.system_time()))
 }
 
 /// The number of CPUs that this process may run on (sched_getaffinity(2)).

@@ -1,4 +1,5 @@
 //! Programs for people: they read a store or a configuration file, or ask the running daemon, and print.
+pub mod bench;
 pub mod cat;
 pub mod check;
 pub mod control;

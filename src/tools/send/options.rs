@@ -78,6 +78,16 @@ impl Framing {
         }
     }
 
+    /// The name that `server.framing` has for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Line => "line",
+            Self::Nul => "nul",
+            Self::OctetCounted => "octet-counted",
+            Self::LengthPrefixed => "length-prefixed",
+        }
+    }
+
     /// What separates messages in the input.
     pub fn separator(self) -> u8 {
         if self == Self::Nul { 0 } else { b'\n' }
