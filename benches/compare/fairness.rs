@@ -77,8 +77,18 @@ pub fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(Value, bool), Stri
         "{MANY}: their latency without and with one more client. slow-reader: it sends without end and reads 128 bytes ten times \
          a second. fast-client: {FAST}. A/A: without it once more."
     ));
-    let head =
-        ["disturbance", "server", "p99 µs without", "with", "ratio", "target", "A/A", "messages/s without", "with", "verdict"];
+    let head = [
+        "disturbance",
+        "server",
+        "p99 µs without",
+        "with",
+        "ratio",
+        "target",
+        "A/A",
+        "messages/s without",
+        "with",
+        "verdict",
+    ];
     report.table(&head, rows);
     failures.iter().for_each(|failure| report.text(format!("FAILED: {failure}")));
     let json = json!({"version": 1, "part": "fairness", "machine": machine::to_json(&described), "rounds": rounds,
@@ -154,7 +164,14 @@ fn read_slowly(stream: &mut TcpStream, done: &AtomicBool) -> std::io::Result<()>
     let message = [[b's'; 127].as_slice(), b"\n"].concat().repeat(64);
     let (mut sent, mut echo) = (0, [0; 128]);
     while !done.load(Ordering::SeqCst) {
-        sent = (sent + later(stream.write(&message[sent..]))?) % message.len();
+        // Until the server takes no more: from then on it has a client that does not read.
+        loop {
+            let count = later(stream.write(&message[sent..]))?;
+            sent = (sent + count) % message.len();
+            if count == 0 || done.load(Ordering::SeqCst) {
+                break;
+            }
+        }
         later(stream.read(&mut echo))?;
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -3,11 +3,14 @@
 //! `cargo bench --bench compare` prints the ratios; `-- growth` and `-- fairness` more; `-- --help` tells the options.
 //! `docs/performance.md` says what is measured and how. `cargo test` runs it, too, for a moment, to see that it works.
 mod bench;
+mod fairness;
 mod figures;
+mod growth;
 mod load;
 mod machine;
 mod options;
 mod places;
+mod plots;
 mod processes;
 mod report;
 mod rows;
@@ -56,20 +59,41 @@ fn smoke() -> Option<Options> {
 
 /// False: something could not be measured.
 fn run(options: &Options) -> Result<bool, String> {
-    if let Some(Part::Serve { server }) = &options.part {
-        return serve::run(server).map(|()| true);
+    match &options.part {
+        Some(Part::Serve { server }) => return serve::run(server).map(|()| true),
+        Some(Part::Plot { file, directory }) => return plot(file, directory).map(|()| true),
+        _ => {}
     }
     // Ctrl-C ends the servers and the load, which ends this in order.
     echostored::sys::signals::ignore(&[Signal::SIGINT]).map_err(|error| format!("signal: {error}"))?;
     echostored::sys::process::raise_file_limit().map_err(|error| format!("open files: {error}"))?;
     let bench = Bench::prepare(options)?;
     let mut report = Report::default();
-    let (json, whole) = table::run(&bench, &mut report)?;
+    let (json, whole) = match options.part {
+        Some(Part::Growth) => growth::run(&bench, &mut report)?,
+        Some(Part::Fairness) => fairness::run(&bench, &mut report)?,
+        _ => table::run(&bench, &mut report)?,
+    };
     print!("{}", report.render(options.markdown));
     if let Some(path) = &options.json {
         save(path, &json)?;
     }
+    if let Some(directory) = options.plots.as_deref().filter(|_| matches!(options.part, Some(Part::Growth))) {
+        tell(&plots::draw(&json, directory)?);
+    }
     Ok(whole)
+}
+
+fn plot(file: &Path, directory: &Path) -> Result<(), String> {
+    let cannot = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| cannot(&error))?;
+    let growth = serde_json::from_str(&text).map_err(|error| cannot(&error))?;
+    tell(&plots::draw(&growth, directory)?);
+    Ok(())
+}
+
+fn tell(drawn: &[String]) {
+    drawn.iter().for_each(|path| eprintln!("compare: drawn: {path}"));
 }
 
 fn save(path: &Path, json: &Value) -> Result<(), String> {

@@ -68,7 +68,8 @@ pub fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(Value, bool), Stri
     failures.iter().for_each(|failure| report.text(format!("FAILED: {failure}")));
     report.heading("Measured on, and with");
     report.table(&["", ""], described.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]).collect());
-    let settings = json!({"rounds": bench.options.rounds(), "seconds": bench.span().as_secs_f64(), "quick": bench.options.quick});
+    let settings =
+        json!({"rounds": bench.options.rounds(), "seconds": bench.span().as_secs_f64(), "quick": bench.options.quick});
     let json = json!({"version": 1, "part": "growth", "machine": machine::to_json(&described), "settings": settings,
         "points": points, "idle": idle, "failures": failures});
     Ok((json, failures.is_empty()))
@@ -180,7 +181,12 @@ fn print(report: &mut Report, part: &Part, points: &[Point]) {
             number(x as f64).trim_end_matches(".00").trim_end_matches(".0").to_owned(),
             server.name().to_owned(),
             shown(|point| Some(point.measured.messages_per_second)),
-            shown(|point| Some(point.measured.messages_per_second * if point.part == "sizes" { point.x as f64 } else { 128.0 } / 1e6)),
+            shown(|point| {
+                Some(
+                    point.measured.messages_per_second * if point.part == "sizes" { point.x as f64 } else { 128.0 }
+                        / 1e6,
+                )
+            }),
             shown(|point| point.measured.p50),
             shown(|point| point.measured.p99),
             shown(|point| Some(point.measured.cpu_per_million)),
