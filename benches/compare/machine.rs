@@ -41,7 +41,7 @@ fn said(program: &Path, option: &str) -> String {
     match Command::new(program).arg(option).output() {
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stdout);
-            text.lines().next().unwrap_or("says nothing").trim_end_matches(':').to_owned()
+            text.lines().next().unwrap_or("says nothing").trim_end_matches(" compiled with:").to_owned()
         }
         Err(error) => format!("cannot be asked: {error}"),
     }

@@ -57,30 +57,43 @@ impl Report {
     }
 }
 
-/// Columns of even width; the first to the left, the others to the right.
+/// Columns of even width; figures to the right, words to the left.
 fn table(rows: &[Vec<String>], markdown: bool) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let mut lines: Vec<String> = rows.iter().map(|row| line(row, &widths, markdown)).collect();
-    let rule = |(column, width): (usize, &usize)| match (markdown, column) {
-        (true, 0) => format!("{}|", "-".repeat(width + 2)),
-        (true, _) => format!("{}:|", "-".repeat(width + 1)),
-        (false, _) => format!("{}  ", "-".repeat(*width)),
+    let columns: Vec<Column> =
+        widths.iter().enumerate().map(|(index, &width)| Column { width, right: holds_figures(rows, index) }).collect();
+    let mut lines: Vec<String> = rows.iter().map(|row| line(row, &columns, markdown)).collect();
+    let rule = |column: &Column| match (markdown, column.right) {
+        (true, false) => format!("{}|", "-".repeat(column.width + 2)),
+        (true, true) => format!("{}:|", "-".repeat(column.width + 1)),
+        (false, _) => format!("{}  ", "-".repeat(column.width)),
     };
-    let rule: String = widths.iter().enumerate().map(rule).collect();
+    let rule: String = columns.iter().map(rule).collect();
     lines.insert(1.min(lines.len()), if markdown { format!("|{rule}") } else { rule.trim_end().to_owned() });
     lines.join("\n") + "\n"
 }
 
-fn line(row: &[String], widths: &[usize], markdown: bool) -> String {
-    let cell = |(column, width): (usize, &usize)| {
-        let text = row.get(column).map_or("", String::as_str);
-        let fill = " ".repeat(width.saturating_sub(text.chars().count()));
-        let aligned = if column == 0 { format!("{text}{fill}") } else { format!("{fill}{text}") };
+struct Column {
+    width: usize,
+    right: bool,
+}
+
+/// Whether all below the head are numbers, or say that there is none.
+fn holds_figures(rows: &[Vec<String>], column: usize) -> bool {
+    let figure = |cell: &String| cell.chars().all(|char| char.is_ascii_digit() || "–.,≥≤ -".contains(char));
+    rows.len() > 1 && rows[1..].iter().filter_map(|row| row.get(column)).all(figure)
+}
+
+fn line(row: &[String], columns: &[Column], markdown: bool) -> String {
+    let cell = |(index, column): (usize, &Column)| {
+        let text = row.get(index).map_or("", String::as_str);
+        let fill = " ".repeat(column.width.saturating_sub(text.chars().count()));
+        let aligned = if column.right { format!("{fill}{text}") } else { format!("{text}{fill}") };
         if markdown { format!(" {aligned} |") } else { format!("{aligned}  ") }
     };
-    let cells: String = widths.iter().enumerate().map(cell).collect();
+    let cells: String = columns.iter().enumerate().map(cell).collect();
     if markdown { format!("|{cells}") } else { cells.trim_end().to_owned() }
 }
 

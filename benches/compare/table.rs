@@ -93,7 +93,9 @@ fn measure_place(
     kinds.sort();
     kinds.dedup();
     let servers: Servers = kinds.into_iter().map(|kind| (kind, start(bench, kind, place))).collect();
-    for server in servers.values().flatten() {
+    // Second instances have the same, but for names.
+    let again = |kind: Kind| [Kind::StoredAgain, Kind::SyncedAgain].contains(&kind);
+    for server in servers.values().flatten().filter(|server| !again(server.kind)) {
         let name = format!("{} ({})", server.kind.name(), bench.places.file_system(place));
         configs.insert(name, server.config.clone());
     }
