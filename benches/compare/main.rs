@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    let options = match options::called(&arguments[1..], cfg!(debug_assertions)) {
+    let options = match options::called(&arguments[1..], std::env::var_os("CARGO_MANIFEST_DIR").is_some()) {
         Called::ByOtherTests => return ExitCode::SUCCESS,
         Called::Alone => Options::parse(),
         Called::ByTests => match smoke() {

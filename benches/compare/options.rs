@@ -96,10 +96,10 @@ pub enum Called {
     ByOtherTests,
 }
 
-/// A build for tests is called by `cargo test`, unless it is one of the servers.
-pub fn called(arguments: &[String], is_test_build: bool) -> Called {
-    let alone = arguments.iter().any(|argument| ["serve", "--quick", "--help", "--bench"].contains(&argument.as_str()));
-    if !is_test_build || alone {
+/// Who calls. `by_cargo`: cargo has set its variables; `cargo bench` says `--bench`, too. The servers inherit the variables.
+pub fn called(arguments: &[String], by_cargo: bool) -> Called {
+    let is_server = arguments.first().is_some_and(|first| first == "serve");
+    if !by_cargo || is_server || arguments.iter().any(|argument| argument == "--bench") {
         return Called::Alone;
     }
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
@@ -107,5 +107,26 @@ pub fn called(arguments: &[String], is_test_build: bool) -> Called {
         Called::ByTests
     } else {
         Called::ByOtherTests
+    }
+}
+
+#[cfg(test)]
+#[allow(dead_code, unused_imports, reason = "run by tests/benches.rs; a program without a harness only compiles them")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_cargo_test_makes_a_smoke_run() {
+        let by = |line: &str, by_cargo| {
+            let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            called(&arguments, by_cargo)
+        };
+        assert!(matches!(by("growth --only idle", false), Called::Alone));
+        assert!(matches!(by("growth --only idle --bench", true), Called::Alone));
+        assert!(matches!(by("serve echo-only --port 0", true), Called::Alone));
+        for line in ["", "--nocapture", "comp"] {
+            assert!(matches!(by(line, true), Called::ByTests), "{line}");
+        }
+        assert!(matches!(by("rotation::", true), Called::ByOtherTests));
     }
 }
