@@ -53,11 +53,15 @@ struct Round {
 
 /// Measures, prints, and gives the JSON; false if something could not be measured.
 pub fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(Value, bool), String> {
+    let both = [Disturbance::SlowReader, Disturbance::FastClient];
+    if !both.iter().any(|disturbance| bench.options.wants(disturbance.name())) {
+        return Err("no such part of fairness; there are: slow-reader, fast-client".to_owned());
+    }
     let described = machine::describe(&bench.binary, &bench.places);
     let (mut rounds, mut rows, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for kind in [Kind::Stored, Kind::EchoOnly] {
         let server = bench.start(kind, Place::Memory)?;
-        for disturbance in [Disturbance::SlowReader, Disturbance::FastClient] {
+        for disturbance in both {
             if !bench.options.wants(disturbance.name()) {
                 continue;
             }

@@ -46,6 +46,10 @@ const PARTS: [Part; 4] = [
 
 /// Measures, prints, and gives the JSON; false if something could not be measured.
 pub fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(Value, bool), String> {
+    let names: Vec<&str> = PARTS.iter().map(|part| part.name).chain(["idle"]).collect();
+    if !names.iter().any(|name| bench.options.wants(name)) {
+        return Err(format!("no such part of growth; there are: {}", names.join(", ")));
+    }
     let described = machine::describe(&bench.binary, &bench.places);
     let (mut points, mut failures) = (Vec::new(), Vec::new());
     for part in PARTS.iter().filter(|part| bench.options.wants(part.name)) {

@@ -107,7 +107,7 @@ fn apart(places: &[f64]) -> Vec<f64> {
 }
 
 fn text(content: &str, x: f64, y: f64, anchor: &str) -> Text {
-    Text::new(content).set("x", x).set("y", y).set("text-anchor", anchor)
+    Text::new(content).set("x", round(x)).set("y", round(y)).set("text-anchor", anchor)
 }
 
 fn stroke(x1: f64, y1: f64, x2: f64, y2: f64, class: &str) -> Line {

@@ -203,7 +203,7 @@ fn await_ready(child: &mut Child, log: &Path, mut serves: impl FnMut() -> bool) 
     let failed = |why: String| {
         let said = fs::read_to_string(log).unwrap_or_default();
         let lines: Vec<&str> = said.lines().collect();
-        Err(format!("{why}; its last words:\n{}", lines[lines.len().saturating_sub(10)..].join("\n")))
+        Err(format!("{why}; its last words: {}", lines[lines.len().saturating_sub(5)..].join(" | ")))
     };
     while !serves() {
         match child.try_wait() {
