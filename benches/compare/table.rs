@@ -224,7 +224,9 @@ fn print(bench: &Bench<'_>, report: &mut Report, judged: &[Judged], absolutes: &
         [&head[..], &figures, &tail].concat()
     });
     let head = ["row", "load", "servers", "figure", "ours", "theirs", "ratio", "target", "A/A", "verdict"];
-    report.table(&head, rows.collect());
+    if !judged.is_empty() {
+        report.table(&head, rows.collect());
+    }
     if !absolutes.is_empty() {
         let rows = absolutes.iter().map(|row| {
             vec![
@@ -236,6 +238,9 @@ fn print(bench: &Bench<'_>, report: &mut Report, judged: &[Judged], absolutes: &
             ]
         });
         report.table(&["row", "figure", "measured", "target", "verdict"], rows.collect());
+    }
+    if runs.is_empty() {
+        return;
     }
     report.heading("Figures");
     let rows = groups(runs).into_iter().map(|((place, load, kind), runs)| {

@@ -26,12 +26,6 @@ pub enum Failed {
     Stopped,
 }
 
-/// All of them.
-pub struct Connected {
-    /// In their order.
-    pub streams: Vec<Outgoing>,
-}
-
 /// The addresses of a server. Waits for a name's look-up.
 ///
 /// # Errors
@@ -53,11 +47,11 @@ pub fn places(server: &Target) -> Result<Vec<Place>, String> {
     }
 }
 
-/// Connects `count` times to the first of `places` that answers.
+/// Connects `count` times to the first of `places` that answers; in their order.
 ///
 /// # Errors
 /// See [`Failed`].
-pub fn connect(places: &[Place], count: usize, timeout: Duration, signals: &Signals) -> Result<Connected, Failed> {
+pub fn connect(places: &[Place], count: usize, timeout: Duration, signals: &Signals) -> Result<Vec<Outgoing>, Failed> {
     let limit = process::raise_file_limit().unwrap_or(u64::MAX);
     if (count as u64).saturating_add(SPARE) > limit {
         let enough = count as u64 + SPARE;
@@ -68,7 +62,7 @@ pub fn connect(places: &[Place], count: usize, timeout: Duration, signals: &Sign
     let mut faults = Vec::new();
     for place in places {
         match Crowd::new(place, count, timeout, signals).and_then(Crowd::connect) {
-            Ok(streams) => return Ok(Connected { streams }),
+            Ok(streams) => return Ok(streams),
             // With one connection made it is no question of the address any more.
             Err(Stop { made: 0, why: Some(error) }) => faults.push(refused(place, &error)),
             Err(Stop { made, why: Some(error) }) => {

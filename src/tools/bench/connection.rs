@@ -13,6 +13,9 @@ pub const READ: usize = 128 << 10;
 /// So many bytes of each side of a difference are shown.
 const SHOWN: usize = 24;
 
+/// Why an echostored may end a connection.
+const REASONS: &str = "; its log may say why (server.max-message-size, limits, a full disk, another framing)";
+
 /// Messages whose first byte was sent at one time.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
@@ -256,9 +259,8 @@ impl fmt::Display for Fault {
                 write!(f, "byte {byte} of message {message}: expected {expected}, received {received}")
             }
             Self::Foreign(bytes) => write!(f, "received what was not sent: {}", shown(bytes)),
-            Self::Closed(0) => f.write_str("the server closed it"),
-            Self::Closed(due) => write!(f, "the server closed it with {due} bytes to be echoed"),
-            Self::Broken(why) => write!(f, "it broke: {why}"),
+            Self::Closed(due) => write!(f, "the server closed it with {due} bytes to be echoed{REASONS}"),
+            Self::Broken(why) => write!(f, "it broke: {why}{REASONS}"),
             Self::Silent(due) => write!(f, "no echo any more; {due} bytes are not echoed"),
         }
     }

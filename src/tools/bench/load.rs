@@ -1,7 +1,7 @@
 //! One thread's load: an epoll loop over its connections, through the stages warm-up, measuring, awaiting the last echoes, closing.
 //!
 //! The clock is read once for each turn of a connection, however many messages that has; nothing is allocated for a message.
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -29,8 +29,6 @@ pub struct Shared {
     pub echoed: AtomicU64,
     /// 1: end in order; 2: at once.
     pub stop: AtomicU8,
-    /// Measuring has begun in all.
-    pub measuring: AtomicBool,
 }
 
 /// When to do what; all threads have the same.
@@ -271,7 +269,6 @@ impl<'a> Load<'a> {
             self.connections.iter_mut().for_each(|connection| connection.unmeasured = connection.begun());
             self.limit(|at| shares[at].unwrap_or(0));
         }
-        self.shared.measuring.store(true, Ordering::Relaxed);
     }
 
     fn end_measuring(&mut self, now: u64) {

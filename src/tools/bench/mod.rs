@@ -79,8 +79,8 @@ fn measure(options: &Options) -> Result<Figures, Fatal> {
         return Err(usage(format!("--store needs messages that can be told apart: {least} bytes or more")));
     }
     let failed = |message: String| Fatal::new(exit::FAILED, message);
-    let newest = options.store.as_deref().map(store::newest).transpose();
-    let newest = newest.map_err(|error| Fatal::new(exit::STORE, error.to_string()))?;
+    let live = options.store.as_deref().map(store::live).transpose();
+    let live = live.map_err(|error| Fatal::new(exit::STORE, error.to_string()))?;
     let places = connect::places(&options.server).map_err(failed)?;
     let signals =
         Signals::new(&[Signal::SIGINT, Signal::SIGTERM]).map_err(|error| Fatal::system("watch for signals", error))?;
@@ -91,13 +91,13 @@ fn measure(options: &Options) -> Result<Figures, Fatal> {
         connect::Failed::Stopped => failed("stopped before all connections were made".to_owned()),
     })?;
     let shared = Shared::default();
-    let (parts, accounts) = threads(options, &shape, &run, streams.streams, &shared, &signals).map_err(failed)?;
+    let (parts, accounts) = threads(options, &shape, &run, streams, &shared, &signals).map_err(failed)?;
     let mut figures = Figures::new(options, &parts);
     if shared.stop.load(Ordering::Relaxed) > 1 {
         report(options, &figures);
         return Err(failed("stopped before all echoes had come".to_owned()));
     }
-    if let (Some(directory), Some(from)) = (&options.store, newest) {
+    if let (Some(directory), Some(from)) = (&options.store, live) {
         figures.store = Some(store::check(directory, from, &shape, &run, &accounts).map_err(failed)?);
     }
     Ok(figures)

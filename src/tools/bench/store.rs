@@ -1,7 +1,7 @@
 //! Whether the store has what was echoed: each message of the run once, byte by byte, in its connection's order, and nothing of the
 //! run that was not sent.
 //!
-//! Reads only the files from the one on that was the newest when the run began. Memory: a few words for each connection, and for each hole.
+//! Reads only the files from the one on that was live when the run began. Memory: a few words for each connection, and for each hole.
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
@@ -63,12 +63,15 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// The newest file of records before a run, by its number; 0: there is none.
+/// The file that records go to before a run, by its number; 0: there is none. A newer one that is empty may be no more than a rotation
+/// under way.
 ///
 /// # Errors
 /// It is no store that can be read.
-pub fn newest(directory: &Path) -> Result<u64, Unusable> {
-    Ok(Listing::new(directory)?.segments.last().map_or(0, |segment| segment.name.sequence))
+pub fn live(directory: &Path) -> Result<u64, Unusable> {
+    let listing = Listing::new(directory)?;
+    let at = listing.live().unwrap_or(0);
+    Ok(listing.segments.get(at).map_or(0, |segment| segment.name.sequence))
 }
 
 /// Checks the files from number `from` on against what was sent.
@@ -88,14 +91,15 @@ pub fn check(directory: &Path, from: u64, shape: &Shape, run: &Run, accounts: &[
 
 fn once(directory: &Path, from: u64, ledger: &mut Ledger<'_>) -> Result<Verdict, String> {
     let listing = Listing::new(directory).map_err(|error| error.to_string())?;
-    let mut next = from.max(1);
+    // Of files before the first one nothing is known, if there was none when the run began.
+    let mut next = (from > 0).then_some(from);
     for segment in listing.segments.iter().filter(|segment| segment.name.sequence >= from) {
         let sequence = segment.name.sequence;
         match file(&listing, segment, ledger) {
             Ok(()) => {
-                ledger.verdict.deleted += sequence.saturating_sub(next);
+                ledger.verdict.deleted += next.map_or(0, |next| sequence.saturating_sub(next));
                 ledger.verdict.files += 1;
-                next = sequence + 1;
+                next = Some(sequence + 1);
             }
             // Counted with the next one.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
