@@ -17,6 +17,8 @@ use std::time::Duration;
 /// Servers that are measured at one place: running, or why not.
 type Servers = BTreeMap<Kind, Result<Server, Outcome>>;
 
+const NO_VERDICT: &str = "no verdict: a smoke run";
+
 /// A figure of its own, without another server.
 struct Absolute {
     name: &'static str,
@@ -43,14 +45,18 @@ pub fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(Value, bool), Stri
             (0..bench.options.rounds()).map(|_| if absolute.name == "ready" { ready(bench) } else { stall(bench) });
         absolute.figures = figures.collect();
     }
-    let judged: Vec<Judged> = rows.into_iter().map(|row| judge(row, &runs)).collect();
+    let mut judged: Vec<Judged> = rows.into_iter().map(|row| judge(row, &runs)).collect();
+    if bench.options.quick {
+        let measured = judged.iter_mut().filter(|judged| judged.ratio.is_some());
+        measured.for_each(|judged| NO_VERDICT.clone_into(&mut judged.verdict));
+    }
     print(bench, report, &judged, &absolutes, &runs);
     report.heading("Measured on, and with");
     report.table(&["", ""], described.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]).collect());
     configs.iter().for_each(|(name, config): (&String, &String)| report.verbatim(name, config));
     let failed = runs.iter().any(|run| matches!(run.result, Outcome::Failed(_)))
         || absolutes.iter().any(|row| row.figures.iter().any(Result::is_err));
-    let absolutes: Vec<Value> = absolutes.iter().map(Absolute::to_json).collect();
+    let absolutes: Vec<Value> = absolutes.iter().map(|row| row.to_json(bench.options.quick)).collect();
     let settings =
         json!({"rounds": bench.options.rounds(), "seconds": bench.span().as_secs_f64(), "quick": bench.options.quick});
     let json = json!({"version": 1, "part": "table", "machine": machine::to_json(&described), "settings": settings,
@@ -170,21 +176,22 @@ impl Absolute {
         median(&self.figures.iter().filter_map(|figure| figure.as_ref().ok().copied()).collect::<Vec<_>>())
     }
 
-    fn verdict(&self) -> String {
+    fn verdict(&self, quick: bool) -> String {
         match self.figures.iter().find_map(|figure| figure.as_ref().err()) {
             Some(error) => format!("FAILED: {error}"),
+            None if quick => NO_VERDICT.to_owned(),
             None => self.median().map_or_else(String::new, |figure| verdict(figure, Target::AtMost(self.target), None)),
         }
     }
 
-    fn to_json(&self) -> Value {
+    fn to_json(&self, quick: bool) -> Value {
         let figures: Vec<Value> = self
             .figures
             .iter()
             .map(|figure| figure.as_ref().map_or_else(|why| json!(why), |figure| json!(figure)))
             .collect();
         json!({"name": self.name, "what": self.what, "at-most": self.target, "figures": figures,
-            "median": self.median(), "verdict": self.verdict()})
+            "median": self.median(), "verdict": self.verdict(quick)})
     }
 }
 
@@ -234,7 +241,7 @@ fn print(bench: &Bench<'_>, report: &mut Report, judged: &[Judged], absolutes: &
                 row.what.to_owned(),
                 shown(row.median()),
                 format!("≤ {}", row.target),
-                row.verdict(),
+                row.verdict(bench.options.quick),
             ]
         });
         report.table(&["row", "figure", "measured", "target", "verdict"], rows.collect());
