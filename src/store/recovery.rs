@@ -87,7 +87,7 @@ pub fn verdict(newest: &SegmentName, length: u64, clean: Option<&CleanEnd>, pref
 ///
 /// Read backwards in blocks, so that a large segment with a short torn end is checked in no time. Whatever the tail: no
 /// byte is read more than twice, and no more than `longest` bytes are held.
-pub(crate) fn scan_back(
+pub fn scan_back(
     length: u64,
     longest: u64,
     mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
