@@ -22,12 +22,21 @@ pub struct BadEscape {
 
 /// Appends the `text` form: `\\`, `\t`, `\r`, `\n`, else `\xNN` (lower-case) for each byte. At most 4 bytes for one.
 pub fn append_text(out: &mut Vec<u8>, message: &[u8]) {
-    let plain = plain_prefix::<false>(message);
-    out.extend_from_slice(&message[..plain]);
-    if plain == message.len() {
-        return;
+    let mut rest = message;
+    loop {
+        let plain = plain_prefix::<false>(rest);
+        out.extend_from_slice(&rest[..plain]);
+        rest = &rest[plain..];
+        // As long as it is all ASCII, whatever else there may be, nothing has to be known of UTF-8.
+        match rest.split_first() {
+            None => return,
+            Some((byte, behind)) if byte.is_ascii() => {
+                text_sequence(out, &[*byte]);
+                rest = behind;
+            }
+            Some(_) => break,
+        }
     }
-    let rest = &message[plain..];
     // The faster of the two where all is valid.
     if let Ok(text) = std::str::from_utf8(rest) {
         return append_valid::<false>(out, text, text_sequence);

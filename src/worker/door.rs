@@ -9,12 +9,23 @@ use crate::sys::poll::{Interest, Poller};
 use crate::sys::socket::{Listener, Peer, Stream};
 use std::io;
 
-/// Connections accepted from one listener in one turn; the rest is for the other workers, or the next turn.
-const BATCH: usize = 4;
 /// How long (milliseconds) to wait when the system has no descriptor or memory for another connection.
 const PAUSE_EXHAUSTED: u64 = 100;
 /// How long when the connections of all workers are at the limit: one that ends elsewhere wakes nobody here.
 const PAUSE_LIMIT: u64 = 20;
+/// How long when this worker is ahead of the others: they get the next ones, unless they do not come for them.
+const PAUSE_AHEAD: u64 = 1;
+
+/// Why the door is closed for a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// The system has no descriptor or memory for another connection, or cannot watch a listener.
+    Exhausted,
+    /// The connections of all workers are at the limit.
+    Full,
+    /// This worker has more connections than its share.
+    Ahead,
+}
 
 /// The listeners of a worker.
 #[derive(Debug)]
@@ -23,8 +34,10 @@ pub struct Door {
     first_token: u64,
     limit: Option<u32>,
     seat: usize,
+    /// Of how many workers.
+    workers: u64,
     /// `Some`: closed until then.
-    paused: Option<u64>,
+    paused: Option<(Pause, u64)>,
 }
 
 /// What one look brought.
@@ -43,11 +56,17 @@ pub enum Arrival {
 impl Door {
     /// Watches `listeners`, which get the tokens from `first_token` on. A door that cannot be watched begins with a pause,
     /// at the time 0.
-    pub fn open(poller: &Poller, listeners: Vec<Listener>, first_token: u64, limit: Option<u32>, seat: usize) -> Self {
+    pub fn open(
+        poller: &Poller,
+        listeners: Vec<Listener>,
+        first_token: u64,
+        limit: Option<u32>,
+        (seat, workers): (usize, usize),
+    ) -> Self {
         debug_assert!(seat < MAX_LINKS);
-        let mut door = Self { listeners, first_token, limit, seat, paused: None };
+        let mut door = Self { listeners, first_token, limit, seat, workers: workers as u64, paused: None };
         if door.watch(poller).is_err() {
-            door.pause(poller, 0, true);
+            door.pause(poller, 0, Pause::Exhausted);
         }
         door
     }
@@ -87,34 +106,43 @@ impl Door {
         arrival
     }
 
-    /// How many connections to take in a turn.
-    pub fn batch(&self) -> usize {
-        BATCH
-    }
-
-    /// Goes to the end of the kernel's list of waiters, so that the next connection wakes another worker: exclusive
-    /// wake-ups always go to the first waiter, which would get all connections of a quiet day.
+    /// Lets the others have the next connection: exclusive wake-ups go to the first of the kernel's list of waiters, which
+    /// would get all connections of a quiet day. So the worker goes to its end, or, if it is ahead of the others, which may
+    /// be awake and late, steps aside for a moment.
     ///
     /// # Errors
     /// The listener cannot be watched: [`pause`](Self::pause).
-    pub fn step_back(&self, token: u64, poller: &Poller) -> io::Result<()> {
+    pub fn step_back(&mut self, token: u64, poller: &Poller, now: u64, admission: &Admission) -> io::Result<()> {
+        if self.is_ahead(admission) {
+            self.pause(poller, now, Pause::Ahead);
+            return Ok(());
+        }
         let index = usize::try_from(token - self.first_token).unwrap_or(usize::MAX);
         let Some(listener) = self.listeners.get(index).filter(|_| self.paused.is_none()) else { return Ok(()) };
         let _ = poller.remove(listener.as_fd());
         poller.add(listener, token, Interest::SharedInput)
     }
 
-    /// Stops for a moment after `Full`, `Exhausted` or an error.
-    pub fn pause(&mut self, poller: &Poller, now: u64, exhausted: bool) {
+    fn is_ahead(&self, admission: &Admission) -> bool {
+        admission.of(self.seat) * self.workers >= admission.total() + self.workers
+    }
+
+    /// Stops for a moment.
+    pub fn pause(&mut self, poller: &Poller, now: u64, why: Pause) {
         if self.paused.is_none() {
             self.unwatch(poller);
         }
-        self.paused = Some(now + if exhausted { PAUSE_EXHAUSTED } else { PAUSE_LIMIT });
+        let moment = match why {
+            Pause::Exhausted => PAUSE_EXHAUSTED,
+            Pause::Full => PAUSE_LIMIT,
+            Pause::Ahead => PAUSE_AHEAD,
+        };
+        self.paused = Some((why, now + moment));
     }
 
     /// When to call [`resume`](Self::resume) next.
     pub fn wakes_at(&self) -> Option<u64> {
-        self.paused
+        self.paused.map(|(_, until)| until)
     }
 
     /// Opens again if the pause is over and there is room.
@@ -122,11 +150,12 @@ impl Door {
     /// # Errors
     /// A listener cannot be watched: [`pause`](Self::pause).
     pub fn resume(&mut self, poller: &Poller, now: u64, admission: &Admission) -> io::Result<()> {
-        if self.paused.is_none_or(|until| now < until) {
+        let Some((why, until)) = self.paused else { return Ok(()) };
+        if now < until && (why != Pause::Ahead || self.is_ahead(admission)) {
             return Ok(());
         }
         if self.limit.is_some_and(|limit| admission.total() >= u64::from(limit)) {
-            self.paused = Some(now + PAUSE_LIMIT);
+            self.paused = Some((Pause::Full, now + PAUSE_LIMIT));
             return Ok(());
         }
         self.paused = None;
@@ -196,7 +225,7 @@ mod tests {
         let (two, address) = listeners();
         // epoll_ctl(2) refuses the same descriptor twice: the second listener cannot be added now.
         poller.add(&two[1], 99, Interest::Input).unwrap();
-        let mut door = Door::open(&poller, two, TOKEN, None, 0);
+        let mut door = Door::open(&poller, two, TOKEN, None, (0, 1));
         assert_eq!(door.wakes_at(), Some(PAUSE_EXHAUSTED));
         door.resume(&poller, PAUSE_EXHAUSTED - 1, &admission).unwrap();
         assert!(!serves(&door, &mut poller, address, &admission));
@@ -210,11 +239,11 @@ mod tests {
     fn a_failing_resume_leaves_a_door_that_can_be_paused_again() {
         let (mut poller, admission) = (Poller::new(8).unwrap(), admission());
         let (two, address) = listeners();
-        let mut door = Door::open(&poller, two, TOKEN, None, 0);
-        door.pause(&poller, 0, true);
+        let mut door = Door::open(&poller, two, TOKEN, None, (0, 1));
+        door.pause(&poller, 0, Pause::Exhausted);
         poller.add(&door.listeners[1], 99, Interest::Input).unwrap();
         assert!(door.resume(&poller, 100, &admission).is_err());
-        door.pause(&poller, 100, true);
+        door.pause(&poller, 100, Pause::Exhausted);
         assert_eq!(door.wakes_at(), Some(100 + PAUSE_EXHAUSTED));
         door.resume(&poller, 200, &admission).unwrap();
         assert!(serves(&door, &mut poller, address, &admission));
@@ -224,23 +253,45 @@ mod tests {
     fn a_failing_step_back_leaves_a_door_that_can_be_paused_and_shut() {
         let (mut poller, admission) = (Poller::new(8).unwrap(), admission());
         let (two, address) = listeners();
-        let mut door = Door::open(&poller, two, TOKEN, None, 0);
+        let mut door = Door::open(&poller, two, TOKEN, None, (0, 1));
         // A file cannot be watched (EPERM).
         let file = Listener::from_fd(OwnedFd::from(tempfile::tempfile().unwrap()));
         let listener = std::mem::replace(&mut door.listeners[0], file);
         poller.remove(listener.as_fd()).unwrap();
-        assert!(door.step_back(TOKEN, &poller).is_err());
-        door.pause(&poller, 0, true);
+        assert!(door.step_back(TOKEN, &poller, 0, &admission).is_err());
+        door.pause(&poller, 0, Pause::Exhausted);
         assert_eq!(door.wakes_at(), Some(PAUSE_EXHAUSTED));
         door.listeners[0] = listener;
         door.resume(&poller, 100, &admission).unwrap();
         assert!(serves(&door, &mut poller, address, &admission));
         // One that is not watched, whyever, is watched again.
         poller.remove(door.listeners[1].as_fd()).unwrap();
-        door.step_back(TOKEN + 1, &poller).unwrap();
+        door.step_back(TOKEN + 1, &poller, 0, &admission).unwrap();
         assert!(serves(&door, &mut poller, address, &admission));
         poller.remove(door.listeners[1].as_fd()).unwrap();
         door.shut(&poller);
+        assert_eq!(door.wakes_at(), None);
+    }
+
+    #[test]
+    fn who_is_ahead_steps_aside_until_the_others_have_come_or_a_moment_has_passed() {
+        let (mut poller, admission) = (Poller::new(8).unwrap(), admission());
+        let (two, address) = listeners();
+        let mut door = Door::open(&poller, two, TOKEN, None, (0, 2));
+        let step_back = |door: &mut Door, poller: &Poller, now| {
+            assert!(admission.enter(0, None));
+            door.step_back(TOKEN, poller, now, &admission).unwrap();
+            door.wakes_at()
+        };
+        assert_eq!(step_back(&mut door, &poller, 5), None);
+        assert_eq!(step_back(&mut door, &poller, 5), Some(6));
+        assert!(!serves(&door, &mut poller, address, &admission));
+        assert!(admission.enter(1, None));
+        door.resume(&poller, 5, &admission).unwrap();
+        assert_eq!(door.wakes_at(), None);
+        assert!(serves(&door, &mut poller, address, &admission));
+        assert_eq!(step_back(&mut door, &poller, 7), Some(8));
+        door.resume(&poller, 8, &admission).unwrap();
         assert_eq!(door.wakes_at(), None);
     }
 }

@@ -32,7 +32,7 @@ use crate::sys::socket::{Peer, Stream};
 use crate::sys::{AsFd, OwnedFd, pipe};
 use budget::Budget;
 use connection::Connection;
-use door::{Arrival, Door};
+use door::{Arrival, Door, Pause};
 use nix::sys::signal::Signal;
 use outbox::Outbox;
 use parking::Parking;
@@ -123,12 +123,13 @@ struct Worker {
 
 impl Worker {
     fn begin(seat: WorkerSeat) -> io::Result<Self> {
-        let WorkerSeat { config, seat, epoch, terms, ends, listeners, scoreboard, admission, channel, tick } = seat;
+        let WorkerSeat { config, seat, workers, epoch, terms, ends, listeners, scoreboard, admission, channel, tick } =
+            seat;
         reset(&[Signal::SIGTERM])?;
         ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2])?;
         let signals = Signals::new(&[Signal::SIGTERM])?;
         let poller = Poller::new(512)?;
-        let door = Door::open(&poller, listeners, LISTENERS, config.limits.max_connections, seat);
+        let door = Door::open(&poller, listeners, LISTENERS, config.limits.max_connections, (seat, workers));
         let eager = config.server.echo == Echo::Received;
         let outbox = Outbox::new(ends.data, terms, config.rotate.max_size, eager);
         poller.add(&channel, CONTROL, Interest::Input)?;
@@ -272,26 +273,20 @@ impl Worker {
     }
 
     fn accept(&mut self, token: u64) {
-        let mut accepted = false;
-        for _ in 0..self.door.batch() {
-            match self.door.next(token, &self.admission) {
-                Arrival::Connection(stream, peer) => match self.welcome(stream, peer) {
-                    Ok(()) => accepted = true,
-                    Err(error) => {
-                        self.admission.leave(self.seat);
-                        return self.pause_exhausted(&error);
-                    }
-                },
-                Arrival::Nothing => break,
-                Arrival::Full => {
-                    self.scoreboard.add(Count::AcceptPauses, 1);
-                    self.limits.tell_full(self.now);
-                    return self.door.pause(&self.poller, self.now, false);
-                }
-                Arrival::Exhausted(error) => return self.pause_exhausted(&error),
+        let accepted = match self.door.next(token, &self.admission) {
+            Arrival::Connection(stream, peer) => {
+                self.welcome(stream, peer).inspect_err(|_| self.admission.leave(self.seat))
             }
-        }
-        if accepted && let Err(error) = self.door.step_back(token, &self.poller) {
+            Arrival::Nothing => return,
+            Arrival::Full => {
+                self.scoreboard.add(Count::AcceptPauses, 1);
+                self.limits.tell_full(self.now);
+                return self.door.pause(&self.poller, self.now, Pause::Full);
+            }
+            Arrival::Exhausted(error) => Err(error),
+        };
+        let stepped = accepted.and_then(|()| self.door.step_back(token, &self.poller, self.now, &self.admission));
+        if let Err(error) = stepped {
             self.pause_exhausted(&error);
         }
     }
@@ -299,7 +294,7 @@ impl Worker {
     fn pause_exhausted(&mut self, error: &io::Error) {
         self.scoreboard.add(Count::AcceptPauses, 1);
         self.limits.tell_exhausted(error, self.now);
-        self.door.pause(&self.poller, self.now, true);
+        self.door.pause(&self.poller, self.now, Pause::Exhausted);
     }
 
     fn welcome(&mut self, stream: Stream, peer: Peer) -> io::Result<()> {
