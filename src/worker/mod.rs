@@ -311,6 +311,12 @@ impl Worker {
         Ok(())
     }
 
+    /// Sends a full frame within the turn. What goes wrong goes wrong again in [`flush`](Self::flush), which tells.
+    fn send_on(&mut self) {
+        let table = &mut self.table;
+        let _ = self.outbox.flush(|(key, upto)| release(table, key, upto));
+    }
+
     /// Sends the turn's frame; what waited for room in the outbox goes on in the next turn.
     fn flush(&mut self) -> io::Result<()> {
         let table = &mut self.table;

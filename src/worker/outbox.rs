@@ -10,6 +10,9 @@ use crate::sys::{self, AsFd, BorrowedFd, OwnedFd, file};
 use std::collections::VecDeque;
 use std::io;
 
+/// A frame of so many bytes is sent at once: the writer stores it while the next one is made.
+const ENOUGH: usize = 128 << 10;
+
 /// A connection, and how many bytes of it are released with a frame.
 pub type Release<T> = (T, u64);
 
@@ -123,7 +126,7 @@ impl<T: Copy + PartialEq> Outbox<T> {
                 self.waiting += 1;
             }
         }
-        if self.open.len() - HEADER >= self.body_limit {
+        if self.open.len() >= ENOUGH.min(self.body_limit + HEADER) {
             self.seal();
         }
     }

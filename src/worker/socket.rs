@@ -83,11 +83,16 @@ impl Worker {
         }
         let mut taken = 0;
         loop {
+            let Some(connection) = self.table.get(key) else { return Ok(()) };
             if connection.wants_decoding() {
+                if !self.outbox.has_room() {
+                    self.send_on();
+                }
                 if !self.outbox.has_room() {
                     self.blocked.add(key, &mut self.table);
                     break;
                 }
+                let Some(connection) = self.table.get(key) else { return Ok(()) };
                 let stamp = self.stamp.get_or_insert_with(|| Stamp::new(clock::now_micros()));
                 let format = self.config.store.format;
                 let outcome = decode(connection, key, &mut self.outbox, |out, source, n, message| {
