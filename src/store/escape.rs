@@ -136,13 +136,18 @@ fn plain_prefix<const JSON: bool>(bytes: &[u8]) -> usize {
 #[inline(always)]
 fn prefix(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> usize {
     // Without an early exit inside it, the compiler turns the test of one chunk into vector instructions.
-    const LANES: usize = 16;
+    const LANES: usize = 32;
+    let all = |chunk: &[u8]| chunk.iter().fold(true, |all, &byte| all & wanted(byte));
     let mut at = 0;
     while let Some(chunk) = bytes.get(at..at + LANES) {
-        if !chunk.iter().fold(true, |all, &byte| all & wanted(byte)) {
+        if !all(chunk) {
             break;
         }
         at += LANES;
+    }
+    // What is left over is looked at together with bytes that were looked at already.
+    if at > 0 && bytes.len() - at < LANES && all(&bytes[bytes.len() - LANES..]) {
+        return bytes.len();
     }
     let rest = &bytes[at..];
     at + rest.iter().position(|&byte| !wanted(byte)).unwrap_or(rest.len())

@@ -15,6 +15,8 @@ pub const CONNECTION_MAX: usize = 40;
 
 /// Digits of `u64::MAX`.
 const NUMBER_MAX: usize = 20;
+/// What stands before the time in `jsonl`.
+const JSONL_HEAD: &[u8] = br#"{"time":""#;
 
 /// What is the same in every record of a connection, formatted once at accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,30 +52,91 @@ impl Source {
 /// Appends one whole record, its LF included. `n`: which message of its connection this is, from 1. In `raw` the message must
 /// be without LF, which only `line` framing promises.
 pub fn append(out: &mut Vec<u8>, format: Format, stamp: &Stamp, source: &Source, n: u64, message: &[u8]) {
+    append_head(out, format, stamp, source, n);
+    append_rest(out, format, message);
+}
+
+/// What stands before the message, up to the number.
+fn append_head(out: &mut Vec<u8>, format: Format, stamp: &Stamp, source: &Source, n: u64) {
+    match format {
+        Format::Text => out.reserve(Stamp::LEN + source.0.len() + NUMBER_MAX),
+        Format::Jsonl => out.extend_from_slice(JSONL_HEAD),
+        Format::Raw => return,
+    }
+    out.extend_from_slice(stamp.as_bytes());
+    out.extend_from_slice(&source.0);
+    out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+}
+
+/// The message, and what stands around it behind the number.
+fn append_rest(out: &mut Vec<u8>, format: Format, message: &[u8]) {
+    out.reserve(message.len() + 2);
     match format {
         Format::Text => {
-            out.reserve(Stamp::LEN + source.0.len() + NUMBER_MAX + message.len() + 2);
-            out.extend_from_slice(stamp.as_bytes());
-            out.extend_from_slice(&source.0);
-            out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
             out.push(b' ');
             escape::append_text(out, message);
             out.push(b'\n');
         }
-        Format::Jsonl => append_jsonl(out, stamp, source, n, message),
+        Format::Jsonl => append_jsonl_message(out, message),
         Format::Raw => {
-            out.reserve(message.len() + 1);
             out.extend_from_slice(message);
             out.push(b'\n');
         }
     }
 }
 
-fn append_jsonl(out: &mut Vec<u8>, stamp: &Stamp, source: &Source, n: u64, message: &[u8]) {
-    out.extend_from_slice(br#"{"time":""#);
-    out.extend_from_slice(stamp.as_bytes());
-    out.extend_from_slice(&source.0);
-    out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+/// The head of a connection's next record: only the number and the time change from one to the next, and are changed in
+/// place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    format: Format,
+    bytes: Vec<u8>,
+    /// Where the number begins.
+    number: usize,
+}
+
+impl Head {
+    /// Before the first record.
+    pub fn new(format: Format, source: &Source) -> Self {
+        let mut bytes = Vec::with_capacity(JSONL_HEAD.len() + Stamp::LEN + source.0.len() + NUMBER_MAX);
+        append_head(&mut bytes, format, &Stamp::new(0), source, 0);
+        let number = bytes.len().saturating_sub(1);
+        Self { format, bytes, number }
+    }
+
+    /// The time of the records to come.
+    pub fn stamp(&mut self, stamp: &Stamp) {
+        let at = match self.format {
+            Format::Text => 0,
+            Format::Jsonl => JSONL_HEAD.len(),
+            Format::Raw => return,
+        };
+        self.bytes[at..at + Stamp::LEN].copy_from_slice(stamp.as_bytes());
+    }
+
+    /// Appends the next record: what [`append`] would write.
+    pub fn append(&mut self, out: &mut Vec<u8>, message: &[u8]) {
+        if self.format != Format::Raw {
+            self.count();
+        }
+        out.extend_from_slice(&self.bytes);
+        append_rest(out, self.format, message);
+    }
+
+    /// Adds one to the number, as one does by hand.
+    fn count(&mut self) {
+        for digit in self.bytes[self.number..].iter_mut().rev() {
+            if *digit != b'9' {
+                *digit += 1;
+                return;
+            }
+            *digit = b'0';
+        }
+        self.bytes.insert(self.number, b'1');
+    }
+}
+
+fn append_jsonl_message(out: &mut Vec<u8>, message: &[u8]) {
     match std::str::from_utf8(message) {
         Ok(text) => {
             out.extend_from_slice(br#","message":""#);
@@ -129,6 +192,22 @@ mod tests {
         assert_eq!(record(Format::Jsonl, "127.0.0.1:53210", 17, b"a \"b\""), format!("{expected}\n").as_bytes());
         let expected = r#"{"time":"2026-11-22T08:42:00.123456Z","peer":"[::1]:5","connection":"01JD9Z0Q4X","n":1,"message_base64":"/wA="}"#;
         assert_eq!(record(Format::Jsonl, "[::1]:5", 1, b"\xff\0"), format!("{expected}\n").as_bytes());
+    }
+
+    #[test]
+    fn a_head_writes_what_append_writes() {
+        for format in [Format::Text, Format::Jsonl, Format::Raw] {
+            let source = Source::new(format, "[::1]:5", "c1");
+            let mut head = Head::new(format, &source);
+            for n in 1..2010 {
+                let (stamp, message) = (Stamp::new(MICROS + (n / 7) as i64), n.to_string());
+                head.stamp(&stamp);
+                let [mut one, mut other] = [Vec::new(), Vec::new()];
+                head.append(&mut one, message.as_bytes());
+                append(&mut other, format, &stamp, &source, n, message.as_bytes());
+                assert_eq!(one, other);
+            }
+        }
     }
 
     #[test]

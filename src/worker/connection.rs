@@ -11,7 +11,7 @@
 use super::echo;
 use super::spare::{KEEP, Spare};
 use crate::protocol::framing::{Decoder, Step};
-use crate::store::record::Source;
+use crate::store::record::Head;
 use crate::sys::poll::Event;
 use crate::sys::socket::{Peer, Stream};
 use std::io;
@@ -62,10 +62,8 @@ pub struct Connection {
     released: u64,
     decoded: u64,
     decoder: Decoder,
-    /// What is the same in each of its records.
-    pub source: Source,
-    /// Messages so far.
-    pub n: u64,
+    /// Of its next record.
+    pub head: Head,
     /// The socket may have bytes for us.
     readable: bool,
     /// A short read does not mean that the socket is empty, see [`Event::ending`].
@@ -90,7 +88,7 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that was just accepted.
-    pub fn new(stream: Stream, peer: Peer, decoder: Decoder, source: Source) -> Self {
+    pub fn new(stream: Stream, peer: Peer, decoder: Decoder, head: Head) -> Self {
         Self {
             stream,
             peer,
@@ -100,8 +98,7 @@ impl Connection {
             released: 0,
             decoded: 0,
             decoder,
-            source,
-            n: 0,
+            head,
             readable: true,
             ending: false,
             writable: true,
@@ -212,7 +209,6 @@ impl Connection {
         match if ended { self.decoder.finish(rest) } else { self.decoder.next(rest) } {
             Step::Message { body, consumed } => {
                 self.decoded += consumed as u64;
-                self.n += 1;
                 Ok((start + body.start..start + body.end, self.decoded))
             }
             Step::More | Step::End => {
@@ -236,9 +232,9 @@ impl Connection {
         Err(Some(notice))
     }
 
-    /// The buffer's bytes in a range that [`decode`](Self::decode) gave.
-    pub fn bytes(&self, range: Range<usize>) -> &[u8] {
-        &self.buffer[range]
+    /// Appends the record of the message that [`decode`](Self::decode) has just given.
+    pub fn append_record(&mut self, out: &mut Vec<u8>, message: Range<usize>) {
+        self.head.append(out, &self.buffer[message]);
     }
 
     /// Whether a break of the connection now loses part of a message.

@@ -24,7 +24,7 @@ use crate::ipc::seat::WorkerSeat;
 use crate::protocol::ack::{self, Ack};
 use crate::protocol::framing::Decoder;
 use crate::protocol::ids::ConnectionId;
-use crate::store::record::Source;
+use crate::store::record::{Head, Source};
 use crate::store::stamp::Stamp;
 use crate::sys::poll::{Event, Interest, Poller};
 use crate::sys::signals::{Signals, ignore, reset};
@@ -300,12 +300,13 @@ impl Worker {
     fn welcome(&mut self, stream: Stream, peer: Peer) -> io::Result<()> {
         self.connections += 1;
         let id = ConnectionId { epoch: self.epoch, incarnation: self.incarnation, counter: self.connections };
-        let source = Source::new(self.config.store.format, &peer.to_string(), &id.to_string());
+        let format = self.config.store.format;
+        let head = Head::new(format, &Source::new(format, &peer.to_string(), &id.to_string()));
         let server = &self.config.server;
         let decoder = Decoder::new(server.framing, server.max_message_size, server.on_oversize);
         let key = self.table.next_key();
         self.poller.add(stream.as_fd(), key.token(), Interest::BothEdge)?;
-        self.table.insert(Connection::new(stream, peer, decoder, source));
+        self.table.insert(Connection::new(stream, peer, decoder, head));
         self.table.enqueue(key);
         self.scoreboard.add(Count::Accepted, 1);
         Ok(())

@@ -8,7 +8,6 @@ use super::outbox::Outbox;
 use super::table::Key;
 use crate::ipc::scoreboard::Count;
 use crate::store::clock;
-use crate::store::record;
 use crate::store::stamp::Stamp;
 use std::io;
 
@@ -94,10 +93,8 @@ impl Worker {
                 }
                 let Some(connection) = self.table.get(key) else { return Ok(()) };
                 let stamp = self.stamp.get_or_insert_with(|| Stamp::new(clock::now_micros()));
-                let format = self.config.store.format;
-                let outcome = decode(connection, key, &mut self.outbox, |out, source, n, message| {
-                    record::append(out, format, stamp, source, n, message);
-                });
+                connection.head.stamp(stamp);
+                let outcome = decode(connection, key, &mut self.outbox);
                 self.scoreboard.add(Count::Messages, outcome.messages);
                 self.scoreboard.add(Count::Bytes, outcome.bytes);
                 if let Some(notice) = outcome.notice {
@@ -181,20 +178,14 @@ struct Outcome {
 }
 
 /// Decodes as many messages as the outbox takes.
-fn decode(
-    connection: &mut Connection,
-    key: Key,
-    outbox: &mut Outbox<Key>,
-    append: impl Fn(&mut Vec<u8>, &record::Source, u64, &[u8]),
-) -> Outcome {
+fn decode(connection: &mut Connection, key: Key, outbox: &mut Outbox<Key>) -> Outcome {
     let mut outcome = Outcome { messages: 0, bytes: 0, notice: None };
     while outbox.has_room() {
         match connection.decode() {
             Ok((body, upto)) => {
                 outcome.messages += 1;
                 outcome.bytes += body.len() as u64;
-                let connection = &*connection;
-                outbox.add(key, upto, |out| append(out, &connection.source, connection.n, connection.bytes(body)));
+                outbox.add(key, upto, |out| connection.append_record(out, body));
             }
             Err(notice) => {
                 outcome.notice = notice;
