@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+const PIECE: usize = 8 << 10;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Where and why an escaped text is not the escaped form of any message.
@@ -24,9 +25,14 @@ pub struct BadEscape {
 pub fn append_text(out: &mut Vec<u8>, message: &[u8]) {
     let mut rest = message;
     loop {
-        let plain = plain_prefix::<false>(rest);
-        out.extend_from_slice(&rest[..plain]);
+        // In pieces: what was looked at is still in the processor's first cache when it is copied.
+        let piece = &rest[..rest.len().min(PIECE)];
+        let plain = plain_prefix::<false>(piece);
+        out.extend_from_slice(&piece[..plain]);
         rest = &rest[plain..];
+        if plain == PIECE {
+            continue;
+        }
         // As long as it is all ASCII, whatever else there may be, nothing has to be known of UTF-8.
         match rest.split_first() {
             None => return,
