@@ -32,7 +32,8 @@ impl<'a> Bench<'a> {
         }
         let binary = home.path().join("echostored");
         fs::copy(&original, &binary).map_err(|error| format!("cannot copy {}: {error}", original.display()))?;
-        let generator = Generator { binary: binary.clone(), log: home.path().join("generator.log") };
+        let log = home.path().join("generator.log");
+        let generator = Generator { binary: binary.clone(), log, per_connection: false };
         Ok(Self { options, places, binary, generator, _home: home })
     }
 

@@ -32,7 +32,15 @@ impl Disturbance {
         }
     }
 
-    /// Of the others' p99 with it against theirs without it.
+    /// What is compared: a slow reader must not cost the others anything, a fast client none of them much.
+    fn figure(self, measured: &Measured) -> Option<f64> {
+        match self {
+            Self::SlowReader => measured.p99,
+            Self::FastClient => measured.worst_p99,
+        }
+    }
+
+    /// Of the others' figure with it against theirs without it.
     fn target(self) -> Target {
         match self {
             Self::SlowReader => Target::AtMost(1.10),
@@ -79,7 +87,7 @@ pub fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(Value, bool), Stri
     report.heading("Fairness");
     report.text(format!(
         "{MANY}: their latency without and with one more client. slow-reader: it sends without end and reads 128 bytes ten times \
-         a second. fast-client: {FAST}. A/A: without it once more."
+         a second; p99 of all. fast-client: {FAST}; p99 of the one that fares worst. A/A: without it once more."
     ));
     let head = [
         "disturbance",
@@ -101,21 +109,22 @@ pub fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(Value, bool), Stri
 }
 
 fn row(kind: Kind, disturbance: Disturbance, rounds: &[Round]) -> Vec<String> {
-    let middle = |figure: fn(&Round) -> Option<f64>| median(&rounds.iter().filter_map(figure).collect::<Vec<_>>());
-    let ratio = middle(|round| Some(round.with.p99? / round.without.p99?.midpoint(round.again.p99?)));
-    let again = middle(|round| Some(round.again.p99? / round.without.p99?));
+    let middle = |figure: &dyn Fn(&Round) -> Option<f64>| median(&rounds.iter().filter_map(figure).collect::<Vec<_>>());
+    let of = |measured: &Measured| disturbance.figure(measured);
+    let ratio = middle(&|round| Some(of(&round.with)? / of(&round.without)?.midpoint(of(&round.again)?)));
+    let again = middle(&|round| Some(of(&round.again)? / of(&round.without)?));
     let shown = |figure: Option<f64>| figure.map_or_else(|| "–".to_owned(), number);
     let verdict = ratio.map_or_else(String::new, |ratio| verdict(ratio, disturbance.target(), again));
     vec![
         disturbance.name().to_owned(),
         kind.name().to_owned(),
-        shown(middle(|round| round.without.p99)),
-        shown(middle(|round| round.with.p99)),
+        shown(middle(&|round| of(&round.without))),
+        shown(middle(&|round| of(&round.with))),
         shown(ratio),
         disturbance.target().to_string(),
         shown(again),
-        shown(middle(|round| Some(round.without.messages_per_second))),
-        shown(middle(|round| Some(round.with.messages_per_second))),
+        shown(middle(&|round| Some(round.without.messages_per_second))),
+        shown(middle(&|round| Some(round.with.messages_per_second))),
         // The echo-only server is shown, not judged.
         if kind == Kind::Stored { verdict } else { String::new() },
     ]

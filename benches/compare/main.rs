@@ -67,11 +67,14 @@ fn run(options: &Options) -> Result<bool, String> {
     // Ctrl-C ends the servers and the load, which ends this in order.
     echostored::sys::signals::ignore(&[Signal::SIGINT]).map_err(|error| format!("signal: {error}"))?;
     echostored::sys::process::raise_file_limit().map_err(|error| format!("open files: {error}"))?;
-    let bench = Bench::prepare(options)?;
+    let mut bench = Bench::prepare(options)?;
     let mut report = Report::default();
     let (json, whole) = match options.part {
         Some(Part::Growth) => growth::run(&bench, &mut report)?,
-        Some(Part::Fairness) => fairness::run(&bench, &mut report)?,
+        Some(Part::Fairness) => {
+            bench.generator.per_connection = true;
+            fairness::run(&bench, &mut report)?
+        }
         _ => table::run(&bench, &mut report)?,
     };
     print!("{}", report.render(options.markdown));

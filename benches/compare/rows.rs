@@ -168,6 +168,7 @@ mod tests {
             messages_per_second: rate,
             p50: None,
             p99: None,
+            worst_p99: None,
             max: None,
             cpu_per_million: 1.0,
         };

@@ -109,6 +109,7 @@ fn the_json_is_as_agreed() {
         "bytes_per_second",
         "latency_us",
         "cpu_seconds",
+        "worst_connection_us",
         "store",
     ];
     expected.sort_unstable();

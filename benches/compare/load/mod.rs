@@ -42,6 +42,8 @@ pub struct Measured {
     pub p50: Option<f64>,
     pub p99: Option<f64>,
     pub max: Option<f64>,
+    /// The highest p99 of any one connection, where that was asked for.
+    pub worst_p99: Option<f64>,
     /// Processor time of all processes of the server, for a million messages.
     pub cpu_per_million: f64,
 }
@@ -61,6 +63,7 @@ struct Said {
     messages: u64,
     messages_per_second: f64,
     latency_us: Latency,
+    worst_connection_us: Option<Latency>,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +79,8 @@ pub struct Generator {
     pub binary: PathBuf,
     /// Where its messages go.
     pub log: PathBuf,
+    /// It tells the connection that fared worst.
+    pub per_connection: bool,
 }
 
 impl Generator {
@@ -99,6 +104,9 @@ impl Generator {
         let numbers = [("--connections", load.connections), ("--in-flight", load.in_flight), ("--size", load.size)];
         for (option, number) in numbers {
             command.arg(option).arg(number.to_string());
+        }
+        if self.per_connection {
+            command.arg("--per-connection");
         }
         match amount {
             Amount::Time(span) => command.arg("--duration").arg(format!("{}ms", span.as_millis())),
@@ -135,6 +143,7 @@ impl Running {
             p50: Some(p50),
             p99: Some(p99),
             max: Some(max),
+            worst_p99: said.worst_connection_us.map(|worst| worst.p99),
             cpu_per_million: 0.0,
         })
     }

@@ -50,6 +50,7 @@ fn figures(said: &str, count: u64) -> Option<Measured> {
         p50: micros(p50),
         p99: micros(p99),
         max: micros(max),
+        worst_p99: None,
         cpu_per_million: 0.0,
     })
 }

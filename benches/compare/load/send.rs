@@ -65,7 +65,16 @@ fn run(server: &Server, load: Load, turns: u64, record: Option<u64>) -> Result<M
     }
     let seconds = begin.elapsed().as_secs_f64();
     let messages_per_second = messages as f64 / seconds;
-    Ok(Measured { messages, seconds, messages_per_second, p50: None, p99: None, max: None, cpu_per_million: 0.0 })
+    Ok(Measured {
+        messages,
+        seconds,
+        messages_per_second,
+        p50: None,
+        p99: None,
+        worst_p99: None,
+        max: None,
+        cpu_per_million: 0.0,
+    })
 }
 
 /// Lines in the file; none if it is not there yet.

@@ -38,6 +38,8 @@ pub struct Figures {
     pub bytes_per_second: f64,
     /// From the sending of a message's first byte to the reading of its echo's last one.
     pub latency_us: Latency,
+    /// The same of the connection with the highest p99, if that was asked for.
+    pub worst_connection_us: Option<Latency>,
     /// User and system time of the threads that send and read.
     pub cpu_seconds: f64,
     /// What the check of the store found, if there was one.
@@ -94,6 +96,11 @@ impl Figures {
             messages_per_second: rate(messages),
             bytes_per_second: rate(bytes),
             latency_us: latency.as_ref().map(Latency::of).unwrap_or_default(),
+            worst_connection_us: parts
+                .iter()
+                .flat_map(|part| &part.each)
+                .max_by_key(|own| own.value_at_quantile(0.99))
+                .map(Latency::of),
             cpu_seconds: parts.iter().map(|part| part.cpu.as_secs_f64()).sum(),
             store: None,
         }
@@ -114,8 +121,14 @@ impl fmt::Display for Figures {
         writeln!(f, "{:>12.1} MB/s", self.bytes_per_second / 1e6)?;
         writeln!(f, "{:>12.2} s of CPU time of this program", self.cpu_seconds)?;
         writeln!(f, "{:>12} {:>10} {:>10} {:>10} {:>10}  latency, µs", "p50", "p90", "p99", "p99.9", "max")?;
-        let Latency { p50, p90, p99, p99_9, max } = self.latency_us;
-        writeln!(f, "{p50:>12.1} {p90:>10.1} {p99:>10.1} {p99_9:>10.1} {max:>10.1}")?;
+        let mut line = |latency: Latency, end: &str| {
+            let Latency { p50, p90, p99, p99_9, max } = latency;
+            writeln!(f, "{p50:>12.1} {p90:>10.1} {p99:>10.1} {p99_9:>10.1} {max:>10.1}{end}")
+        };
+        line(self.latency_us, "")?;
+        if let Some(worst) = self.worst_connection_us {
+            line(worst, "  of the connection that fared worst")?;
+        }
         self.store.iter().try_for_each(|verdict| writeln!(f, "{verdict}"))
     }
 }

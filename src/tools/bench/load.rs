@@ -42,6 +42,8 @@ pub struct Plan {
     pub duration: Option<Duration>,
     /// How long nothing may come.
     pub timeout: Duration,
+    /// Latencies are kept connection by connection, too.
+    pub per_connection: bool,
 }
 
 /// What a thread measured.
@@ -53,6 +55,8 @@ pub struct Measured {
     pub span: Duration,
     /// In nanoseconds.
     pub latency: Histogram<u64>,
+    /// The same of each connection; empty if that was not asked for.
+    pub each: Vec<Histogram<u64>>,
     /// The thread's own.
     pub cpu: Duration,
 }
@@ -115,7 +119,9 @@ impl<'a> Load<'a> {
             added.map_err(|error| format!("cannot watch a connection: {error}"))?;
         }
         let latency = Histogram::new_with_bounds(1, LONGEST, 3).map_err(|error| error.to_string())?;
-        let measured = Measured { messages: 0, span: Duration::ZERO, latency, cpu: Duration::ZERO };
+        let own = Histogram::new_with_bounds(1, LONGEST, 2).map_err(|error| error.to_string())?;
+        let each = vec![own; if plan.per_connection { connections.len() } else { 0 }];
+        let measured = Measured { messages: 0, span: Duration::ZERO, latency, each, cpu: Duration::ZERO };
         Ok(Self {
             connections,
             shares,
@@ -208,6 +214,9 @@ impl<'a> Load<'a> {
             if is_measuring {
                 measured.messages += echoed.count;
                 measured.latency.saturating_record_n(echoed.took, echoed.count);
+                if let Some(own) = measured.each.get_mut(at) {
+                    own.saturating_record_n(echoed.took, echoed.count);
+                }
             }
         });
         if !is_closing {

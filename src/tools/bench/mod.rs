@@ -117,6 +117,7 @@ fn threads(
         warm_up: options.warm_up,
         duration: options.count.is_none().then_some(options.duration),
         timeout: options.timeout,
+        per_connection: options.per_connection,
     };
     let size = shape.size as u64;
     let connections: Vec<Connection> =

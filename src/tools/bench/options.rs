@@ -47,6 +47,9 @@ pub struct Options {
     /// How long a connection, and then an echo, may take
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = patience)]
     pub timeout: Duration,
+    /// Also tell the latency of the connection that fared worst: the one with the highest p99
+    #[arg(long)]
+    pub per_connection: bool,
     /// Print the figures as one line of JSON
     #[arg(long)]
     pub json: bool,
