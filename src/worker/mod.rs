@@ -16,7 +16,7 @@ mod spare;
 mod table;
 mod timers;
 
-use crate::config::{Config, Echo};
+use crate::config::Config;
 use crate::exit;
 use crate::ipc::control::{Channel, Received, ToSupervisor, ToWorker};
 use crate::ipc::scoreboard::{Admission, Count, Scoreboard};
@@ -130,8 +130,7 @@ impl Worker {
         let signals = Signals::new(&[Signal::SIGTERM])?;
         let poller = Poller::new(512)?;
         let door = Door::open(&poller, listeners, LISTENERS, config.limits.max_connections, (seat, workers));
-        let eager = config.server.echo == Echo::Received;
-        let outbox = Outbox::new(ends.data, terms, config.rotate.max_size, eager);
+        let outbox = Outbox::new(ends.data, terms, config.rotate.max_size, config.server.echo);
         poller.add(&channel, CONTROL, Interest::Input)?;
         poller.add(&signals, SIGNALS, Interest::Input)?;
         poller.add(&ends.acks, ACKS, Interest::Input)?;
@@ -321,7 +320,9 @@ impl Worker {
     /// Sends the turn's frame; what waited for room in the outbox goes on in the next turn.
     fn flush(&mut self) -> io::Result<()> {
         let table = &mut self.table;
-        self.outbox.flush(|(key, upto)| release(table, key, upto))?;
+        if !self.outbox.gathers() {
+            self.outbox.flush(|(key, upto)| release(table, key, upto))?;
+        }
         // Watched only while something waits for room: otherwise each batch that the writer takes out would wake us.
         if self.outbox.is_blocked() != self.pipe_watched {
             self.pipe_watched = !self.pipe_watched;

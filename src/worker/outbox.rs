@@ -4,6 +4,7 @@
 //! Promise: a message of a connection is released when its frame is safe, in the order of the frames, and never before;
 //! after a refusal none of the messages that were under way is, and the next frame made is marked fresh.
 //! At most one frame and one record more than the pipe takes are held here: a full outbox stops the reading of sockets.
+use crate::config::Echo;
 use crate::ipc::link::Terms;
 use crate::protocol::frame::{HEADER, Header, Kind};
 use crate::sys::{self, AsFd, BorrowedFd, OwnedFd, file};
@@ -12,6 +13,9 @@ use std::io;
 
 /// A frame of so many bytes is sent at once: the writer stores it while the next one is made.
 const ENOUGH: usize = 128 << 10;
+
+/// A frame of fewer bytes waits for the ack of those under way.
+const LITTLE: usize = 8 << 10;
 
 /// A connection, and how many bytes of it are released with a frame.
 pub type Release<T> = (T, u64);
@@ -45,8 +49,8 @@ pub struct Outbox<T> {
     /// A record larger than a frame, and how much of it is in frames.
     large: Option<(Vec<u8>, usize, Release<T>)>,
     flights: VecDeque<Flight>,
-    /// Release as soon as the frame is in the pipe (`received`).
-    eager: bool,
+    /// In `received`, a frame's messages are released as soon as it is in the pipe.
+    echo: Echo,
     last_sequence: u64,
     /// All frames up to this one were given up at a refusal, if they were not safe before it.
     refused_through: u64,
@@ -59,8 +63,9 @@ pub struct Outbox<T> {
 }
 
 impl<T: Copy + PartialEq> Outbox<T> {
-    /// An outbox before the worker's end of the data pipe. `max_size`: the segment's limit. `eager`: do not wait for acks.
-    pub fn new(pipe: OwnedFd, terms: Terms, max_size: Option<u64>, eager: bool) -> Self {
+    /// An outbox before the worker's end of the data pipe. `max_size`: the segment's limit. `echo`: in
+    /// `received`, nothing waits for acks.
+    pub fn new(pipe: OwnedFd, terms: Terms, max_size: Option<u64>, echo: Echo) -> Self {
         let limit = terms.frame_limit - HEADER;
         let body_limit = max_size.map_or(limit, |size| limit.min(usize::try_from(size).unwrap_or(limit)));
         Self {
@@ -75,7 +80,7 @@ impl<T: Copy + PartialEq> Outbox<T> {
             sent: 0,
             large: None,
             flights: VecDeque::new(),
-            eager,
+            echo,
             last_sequence: 0,
             refused_through: 0,
             fresh: false,
@@ -131,6 +136,13 @@ impl<T: Copy + PartialEq> Outbox<T> {
         }
     }
 
+    /// Whether what was made may wait for the next ack, which wakes the worker: many small frames would cost the writer and
+    /// the worker a wake-up each (the same thought as Nagle's, RFC 896). Not if an ack may take as long as a sync does:
+    /// the next sync is to find all there is.
+    pub fn gathers(&self) -> bool {
+        self.echo == Echo::Stored && self.has_room() && !self.flights.is_empty() && self.open.len() < LITTLE
+    }
+
     /// Ends the frame being filled, if there is anything in it.
     pub fn seal(&mut self) {
         if self.records == 0 {
@@ -156,7 +168,7 @@ impl<T: Copy + PartialEq> Outbox<T> {
         let sequence = self.last_sequence;
         let length = u32::try_from(frame.len() - HEADER).unwrap_or(u32::MAX);
         let fresh = std::mem::take(&mut self.fresh);
-        let header = Header { sequence, length, records, kind, offset, fresh, promised: self.eager };
+        let header = Header { sequence, length, records, kind, offset, fresh, promised: self.echo == Echo::Received };
         frame[..HEADER].copy_from_slice(&header.encode(self.terms.secret));
         self.unsent.push_back(frame);
         self.flights.push_back(Flight { sequence, releases });
@@ -207,7 +219,7 @@ impl<T: Copy + PartialEq> Outbox<T> {
                 }
             }
         }
-        if self.eager {
+        if self.echo == Echo::Received {
             self.release_early(released);
         }
         Ok(())

@@ -4,7 +4,7 @@ use crate::sys::pipe;
 fn outbox(limit: usize, max_size: Option<u64>) -> (Outbox<char>, OwnedFd) {
     let (read, write) = pipe::pipe().unwrap();
     let terms = Terms { id: 1, secret: 7, frame_limit: limit, record_limit: 1 << 20 };
-    (Outbox::new(write, terms, max_size, false), read)
+    (Outbox::new(write, terms, max_size, Echo::Stored), read)
 }
 
 fn headers(pipe: &OwnedFd, limit: usize) -> Vec<(Kind, u32, u32)> {
@@ -163,7 +163,7 @@ fn a_large_record_is_given_up_between_its_fragments() {
 fn received_releases_what_is_in_the_pipe() {
     let (read, write) = pipe::pipe().unwrap();
     let terms = Terms { id: 1, secret: 7, frame_limit: 4096, record_limit: 1 << 20 };
-    let mut outbox = Outbox::new(write, terms, None, true);
+    let mut outbox = Outbox::new(write, terms, None, Echo::Received);
     outbox.add('a', 9, |out| out.extend(b"record\n"));
     let mut all = Vec::new();
     outbox.flush(|release| all.push(release)).unwrap();
@@ -171,4 +171,21 @@ fn received_releases_what_is_in_the_pipe() {
     assert!(!outbox.is_empty(), "the ack still tells when the worker may leave");
     assert_eq!(released(&mut outbox, 1), []);
     assert!(sent(&read)[0].promised, "the writer is told that it must not be refused");
+}
+
+#[test]
+fn little_waits_for_the_ack_of_what_is_under_way() {
+    let (mut outbox, _read) = outbox(1 << 20, None);
+    let add = |outbox: &mut Outbox<char>, count: usize| outbox.add('a', 9, |out| out.extend(vec![b'x'; count]));
+    add(&mut outbox, 100);
+    assert!(!outbox.gathers(), "nothing is under way");
+    outbox.flush(|_| ()).unwrap();
+    add(&mut outbox, 100);
+    assert!(outbox.gathers());
+    add(&mut outbox, LITTLE);
+    assert!(!outbox.gathers(), "it is not little any more");
+    outbox.flush(|_| ()).unwrap();
+    add(&mut outbox, 100);
+    outbox.acknowledge(2, |_| ());
+    assert!(!outbox.gathers(), "nobody would wake the worker");
 }
