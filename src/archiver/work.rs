@@ -66,7 +66,8 @@ impl Archiver {
             self.compress_on(now)
         };
         if worked {
-            self.pace.worked(begin, Instant::now(), process::interruptions());
+            let backlog = self.unsealed.len() + self.uncompressed.len();
+            self.pace.worked(begin, Instant::now(), process::interruptions(), backlog);
         }
         worked
     }
