@@ -1,4 +1,4 @@
-//! How fast the archiver works: as fast as it can on an idle machine, with a small part of one processor where others want it.
+//! How fast the archiver seals: as fast as it can on an idle machine, with a small part of one processor where others want it.
 //!
 //! A low priority is not enough: whenever all others wait for each other for a moment, the scheduler gives it the processor,
 //! and takes it away again a moment later, with the caches full of closed files. So it rests once it was interrupted.
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// It rests so many times as long as it has worked, less one for each segment that waits.
 const SHARE: u32 = 10;
 /// One rest is not longer.
-const LONGEST: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_millis(50);
 /// After so many pieces without an interruption nobody else wants the processor.
 const QUIET: u32 = 16;
 
@@ -24,7 +24,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// A piece of work was done, from `begin` to `end`; `interrupted`: how often the kernel has ever taken the processor
-    /// away (getrusage(2), `ru_nivcsw`); `backlog`: segments that want work.
+    /// away (getrusage(2), `ru_nivcsw`); `backlog`: segments that want it.
     pub fn worked(&mut self, begin: Instant, end: Instant, interrupted: u64, backlog: usize) {
         let was_interrupted = interrupted > std::mem::replace(&mut self.interrupted, interrupted);
         self.gives_way = if was_interrupted { QUIET } else { self.gives_way.saturating_sub(1) };

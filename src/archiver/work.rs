@@ -55,21 +55,19 @@ impl Archiver {
         }
     }
 
-    /// One piece of work, unless it is time to rest. True: there was one.
+    /// One piece of work. True: there was one.
+    ///
+    /// Only sealing is paced: it is what every store needs all the time. Who compresses has asked for what that costs.
     fn work(&mut self, now: Instant) -> bool {
-        if self.pace.rests_until(now).is_some() {
-            return false;
+        if self.pace.rests_until(now).is_none() {
+            let (begin, backlog) = (Instant::now(), self.unsealed.len());
+            if self.seal_on(now) {
+                self.pace.worked(begin, Instant::now(), process::interruptions(), backlog);
+                return true;
+            }
         }
-        let begin = Instant::now();
-        let worked = self.seal_on(now) || {
-            self.hand_on(now);
-            self.compress_on(now)
-        };
-        if worked {
-            let backlog = self.unsealed.len() + self.uncompressed.len();
-            self.pace.worked(begin, Instant::now(), process::interruptions(), backlog);
-        }
-        worked
+        self.hand_on(now);
+        self.compress_on(now)
     }
 
     /// Seals: a piece of the oldest.
