@@ -4,7 +4,7 @@ use crate::support::control::{connect, hear, socket, status, tell, tell_at};
 use crate::support::daemon::{Daemon, Setup};
 use crate::support::framing::Format;
 use crate::support::home::{Home, user};
-use crate::support::load::{Load, Shape};
+use crate::support::load::{Load, OnBreak, Shape};
 use crate::support::{DEADLINE, processes, wait_until};
 use crate::{number, said, store};
 use nix::sys::signal::Signal;
@@ -189,7 +189,11 @@ fn reload_is_answered_when_the_new_generation_serves() {
         daemon.remember();
         coming.progress(50);
     }
-    // Many at once: one reload answers all that came before it.
+    let mut histories = coming.finish();
+    // Many at once: one reload answers all that came before it. They may follow each other faster than a client that has just
+    // connected sends: the generation after the next then closes its connection, in order.
+    let shape = Shape { messages_a_connection: Some(10), on_break: OnBreak::Reconnect, ..Shape::default() };
+    let coming = Load::start(daemon.address, shape);
     let before = number(&status(&daemon), "/generation");
     let asked: Vec<UnixStream> = (0..12).map(|_| connect(&socket(&daemon), b"reload\n")).collect();
     for reply in asked.into_iter().map(hear) {
@@ -197,7 +201,7 @@ fn reload_is_answered_when_the_new_generation_serves() {
     }
     let reloads = number(&status(&daemon), "/generation") - before;
     assert!((1..=12).contains(&reloads), "{reloads}");
-    let histories = coming.finish();
+    histories.extend(coming.finish());
     wait_until(DEADLINE, "the end of the old generations", || daemon.workers().len() == 3);
     daemon.stop();
     checker::check(&daemon.store(), Format::Text, &histories, Expect::default());
