@@ -28,7 +28,10 @@ fn nothing_deleted_is_held(daemon: &Daemon) {
 fn what_is_sent_after_it_is_in_the_new_directory() {
     for echo in ["stored", "synced", "received"] {
         let mut daemon = setup(echo).start();
+        let stored = || numbers(&daemon.store()).values().map(|it| it.1.len()).sum::<usize>();
         echoes(&daemon, 10);
+        // `received` echoes from the pipe, before the writer has stored it.
+        wait_until(DEADLINE, "10 records", || stored() == 10);
         let before = (epoch(&daemon.store()), numbers(&daemon.store()));
         remove_all(&daemon.store());
         let history = echoes(&daemon, 10);
@@ -38,9 +41,7 @@ fn what_is_sent_after_it_is_in_the_new_directory() {
         nothing_deleted_is_held(&daemon);
         echoes(&daemon, 5);
         // `received` echoes from the pipe, before the writer has a place for it.
-        wait_until(DEADLINE, "15 records", || {
-            numbers(&daemon.store()).values().map(|it| it.1.len()).sum::<usize>() == 15
-        });
+        wait_until(DEADLINE, "15 records", || stored() == 15);
         let after = numbers(&daemon.store());
         assert!(
             after.values().any(|(peer, n)| *peer == history.peer.to_string() && n[..] == (1..=10).collect::<Vec<_>>())
