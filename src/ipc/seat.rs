@@ -28,8 +28,6 @@ pub struct WorkerSeat {
     pub config: Config,
     /// Its place on the admission board.
     pub seat: usize,
-    /// How many workers there are to be.
-    pub workers: usize,
     /// The store's start epoch, the first part of every connection id.
     pub epoch: u32,
     /// What it agrees on with the writer.

@@ -232,7 +232,6 @@ impl Supervisor {
             (self.entries.worker)(WorkerSeat {
                 config: Config::clone(&self.config),
                 seat,
-                workers: self.wanted_workers,
                 epoch: self.ground.store.epoch,
                 terms,
                 ends: WorkerEnds { data: child.adopt(&ends.data), acks: child.adopt(&ends.acks) },

@@ -13,19 +13,6 @@ use std::io;
 const PAUSE_EXHAUSTED: u64 = 100;
 /// How long when the connections of all workers are at the limit: one that ends elsewhere wakes nobody here.
 const PAUSE_LIMIT: u64 = 20;
-/// How long when this worker is ahead of the others: they get the next ones, unless they do not come for them.
-const PAUSE_AHEAD: u64 = 1;
-
-/// Why the door is closed for a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pause {
-    /// The system has no descriptor or memory for another connection, or cannot watch a listener.
-    Exhausted,
-    /// The connections of all workers are at the limit.
-    Full,
-    /// This worker has more connections than its share.
-    Ahead,
-}
 
 /// The listeners of a worker.
 #[derive(Debug)]
@@ -34,10 +21,8 @@ pub struct Door {
     first_token: u64,
     limit: Option<u32>,
     seat: usize,
-    /// Of how many workers.
-    workers: u64,
     /// `Some`: closed until then.
-    paused: Option<(Pause, u64)>,
+    paused: Option<u64>,
 }
 
 /// What one look brought.
@@ -56,17 +41,11 @@ pub enum Arrival {
 impl Door {
     /// Watches `listeners`, which get the tokens from `first_token` on. A door that cannot be watched begins with a pause,
     /// at the time 0.
-    pub fn open(
-        poller: &Poller,
-        listeners: Vec<Listener>,
-        first_token: u64,
-        limit: Option<u32>,
-        (seat, workers): (usize, usize),
-    ) -> Self {
+    pub fn open(poller: &Poller, listeners: Vec<Listener>, first_token: u64, limit: Option<u32>, seat: usize) -> Self {
         debug_assert!(seat < MAX_LINKS);
-        let mut door = Self { listeners, first_token, limit, seat, workers: workers as u64, paused: None };
+        let mut door = Self { listeners, first_token, limit, seat, paused: None };
         if door.watch(poller).is_err() {
-            door.pause(poller, 0, Pause::Exhausted);
+            door.pause(poller, 0, true);
         }
         door
     }
@@ -106,45 +85,29 @@ impl Door {
         arrival
     }
 
-    /// Lets the others have the next connection: exclusive wake-ups go to the first of the kernel's list of waiters, which
-    /// would get all connections of a quiet day. So the worker goes to its end, or, if it is ahead of the others, which may
-    /// be awake and late, steps aside for a moment.
+    /// Goes to the end of the kernel's list of waiters, so that the next connection wakes another worker: exclusive
+    /// wake-ups always go to the first waiter, which would get all connections of a quiet day.
     ///
     /// # Errors
     /// The listener cannot be watched: [`pause`](Self::pause).
-    pub fn step_back(&mut self, token: u64, poller: &Poller, now: u64, admission: &Admission) -> io::Result<()> {
-        if self.is_ahead(admission) {
-            self.pause(poller, now, Pause::Ahead);
-            return Ok(());
-        }
+    pub fn step_back(&self, token: u64, poller: &Poller) -> io::Result<()> {
         let index = usize::try_from(token - self.first_token).unwrap_or(usize::MAX);
         let Some(listener) = self.listeners.get(index).filter(|_| self.paused.is_none()) else { return Ok(()) };
         let _ = poller.remove(listener.as_fd());
         poller.add(listener, token, Interest::SharedInput)
     }
 
-    /// Of few connections each counts; among many, a small lead is no reason to let one wait.
-    fn is_ahead(&self, admission: &Admission) -> bool {
-        let total = admission.total();
-        admission.of(self.seat) * self.workers > total + total / 8
-    }
-
-    /// Stops for a moment.
-    pub fn pause(&mut self, poller: &Poller, now: u64, why: Pause) {
+    /// Stops for a moment after `Full`, `Exhausted` or an error.
+    pub fn pause(&mut self, poller: &Poller, now: u64, exhausted: bool) {
         if self.paused.is_none() {
             self.unwatch(poller);
         }
-        let moment = match why {
-            Pause::Exhausted => PAUSE_EXHAUSTED,
-            Pause::Full => PAUSE_LIMIT,
-            Pause::Ahead => PAUSE_AHEAD,
-        };
-        self.paused = Some((why, now + moment));
+        self.paused = Some(now + if exhausted { PAUSE_EXHAUSTED } else { PAUSE_LIMIT });
     }
 
     /// When to call [`resume`](Self::resume) next.
     pub fn wakes_at(&self) -> Option<u64> {
-        self.paused.map(|(_, until)| until)
+        self.paused
     }
 
     /// Opens again if the pause is over and there is room.
@@ -152,12 +115,11 @@ impl Door {
     /// # Errors
     /// A listener cannot be watched: [`pause`](Self::pause).
     pub fn resume(&mut self, poller: &Poller, now: u64, admission: &Admission) -> io::Result<()> {
-        let Some((why, until)) = self.paused else { return Ok(()) };
-        if now < until && (why != Pause::Ahead || self.is_ahead(admission)) {
+        if self.paused.is_none_or(|until| now < until) {
             return Ok(());
         }
         if self.limit.is_some_and(|limit| admission.total() >= u64::from(limit)) {
-            self.paused = Some((Pause::Full, now + PAUSE_LIMIT));
+            self.paused = Some(now + PAUSE_LIMIT);
             return Ok(());
         }
         self.paused = None;
@@ -227,7 +189,7 @@ mod tests {
         let (two, address) = listeners();
         // epoll_ctl(2) refuses the same descriptor twice: the second listener cannot be added now.
         poller.add(&two[1], 99, Interest::Input).unwrap();
-        let mut door = Door::open(&poller, two, TOKEN, None, (0, 1));
+        let mut door = Door::open(&poller, two, TOKEN, None, 0);
         assert_eq!(door.wakes_at(), Some(PAUSE_EXHAUSTED));
         door.resume(&poller, PAUSE_EXHAUSTED - 1, &admission).unwrap();
         assert!(!serves(&door, &mut poller, address, &admission));
@@ -241,11 +203,11 @@ mod tests {
     fn a_failing_resume_leaves_a_door_that_can_be_paused_again() {
         let (mut poller, admission) = (Poller::new(8).unwrap(), admission());
         let (two, address) = listeners();
-        let mut door = Door::open(&poller, two, TOKEN, None, (0, 1));
-        door.pause(&poller, 0, Pause::Exhausted);
+        let mut door = Door::open(&poller, two, TOKEN, None, 0);
+        door.pause(&poller, 0, true);
         poller.add(&door.listeners[1], 99, Interest::Input).unwrap();
         assert!(door.resume(&poller, 100, &admission).is_err());
-        door.pause(&poller, 100, Pause::Exhausted);
+        door.pause(&poller, 100, true);
         assert_eq!(door.wakes_at(), Some(100 + PAUSE_EXHAUSTED));
         door.resume(&poller, 200, &admission).unwrap();
         assert!(serves(&door, &mut poller, address, &admission));
@@ -255,46 +217,23 @@ mod tests {
     fn a_failing_step_back_leaves_a_door_that_can_be_paused_and_shut() {
         let (mut poller, admission) = (Poller::new(8).unwrap(), admission());
         let (two, address) = listeners();
-        let mut door = Door::open(&poller, two, TOKEN, None, (0, 1));
+        let mut door = Door::open(&poller, two, TOKEN, None, 0);
         // A file cannot be watched (EPERM).
         let file = Listener::from_fd(OwnedFd::from(tempfile::tempfile().unwrap()));
         let listener = std::mem::replace(&mut door.listeners[0], file);
         poller.remove(listener.as_fd()).unwrap();
-        assert!(door.step_back(TOKEN, &poller, 0, &admission).is_err());
-        door.pause(&poller, 0, Pause::Exhausted);
+        assert!(door.step_back(TOKEN, &poller).is_err());
+        door.pause(&poller, 0, true);
         assert_eq!(door.wakes_at(), Some(PAUSE_EXHAUSTED));
         door.listeners[0] = listener;
         door.resume(&poller, 100, &admission).unwrap();
         assert!(serves(&door, &mut poller, address, &admission));
         // One that is not watched, whyever, is watched again.
         poller.remove(door.listeners[1].as_fd()).unwrap();
-        door.step_back(TOKEN + 1, &poller, 0, &admission).unwrap();
+        door.step_back(TOKEN + 1, &poller).unwrap();
         assert!(serves(&door, &mut poller, address, &admission));
         poller.remove(door.listeners[1].as_fd()).unwrap();
         door.shut(&poller);
-        assert_eq!(door.wakes_at(), None);
-    }
-
-    #[test]
-    fn who_is_ahead_steps_aside_until_the_others_have_come_or_a_moment_has_passed() {
-        let (mut poller, admission) = (Poller::new(8).unwrap(), admission());
-        let (two, address) = listeners();
-        let mut door = Door::open(&poller, two, TOKEN, None, (0, 2));
-        let step_back = |door: &mut Door, poller: &Poller, now| {
-            assert!(admission.enter(0, None));
-            door.step_back(TOKEN, poller, now, &admission).unwrap();
-            door.wakes_at()
-        };
-        assert!(admission.enter(1, None));
-        assert_eq!(step_back(&mut door, &poller, 5), None);
-        assert_eq!(step_back(&mut door, &poller, 5), Some(6));
-        assert!(!serves(&door, &mut poller, address, &admission));
-        assert!(admission.enter(1, None));
-        door.resume(&poller, 5, &admission).unwrap();
-        assert_eq!(door.wakes_at(), None);
-        assert!(serves(&door, &mut poller, address, &admission));
-        assert_eq!(step_back(&mut door, &poller, 7), Some(8));
-        door.resume(&poller, 8, &admission).unwrap();
         assert_eq!(door.wakes_at(), None);
     }
 }

@@ -32,7 +32,7 @@ use crate::sys::socket::{Peer, Stream};
 use crate::sys::{AsFd, OwnedFd, pipe};
 use budget::Budget;
 use connection::Connection;
-use door::{Arrival, Door, Pause};
+use door::{Arrival, Door};
 use nix::sys::signal::Signal;
 use outbox::Outbox;
 use parking::Parking;
@@ -123,13 +123,12 @@ struct Worker {
 
 impl Worker {
     fn begin(seat: WorkerSeat) -> io::Result<Self> {
-        let WorkerSeat { config, seat, workers, epoch, terms, ends, listeners, scoreboard, admission, channel, tick } =
-            seat;
+        let WorkerSeat { config, seat, epoch, terms, ends, listeners, scoreboard, admission, channel, tick } = seat;
         reset(&[Signal::SIGTERM])?;
         ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2])?;
         let signals = Signals::new(&[Signal::SIGTERM])?;
         let poller = Poller::new(512)?;
-        let door = Door::open(&poller, listeners, LISTENERS, config.limits.max_connections, (seat, workers));
+        let door = Door::open(&poller, listeners, LISTENERS, config.limits.max_connections, seat);
         let outbox = Outbox::new(ends.data, terms, config.rotate.max_size, config.server.echo);
         poller.add(&channel, CONTROL, Interest::Input)?;
         poller.add(&signals, SIGNALS, Interest::Input)?;
@@ -280,12 +279,12 @@ impl Worker {
             Arrival::Full => {
                 self.scoreboard.add(Count::AcceptPauses, 1);
                 self.limits.tell_full(self.now);
-                return self.door.pause(&self.poller, self.now, Pause::Full);
+                return self.door.pause(&self.poller, self.now, false);
             }
             Arrival::Exhausted(error) => Err(error),
         };
-        let stepped = accepted.and_then(|()| self.door.step_back(token, &self.poller, self.now, &self.admission));
-        if let Err(error) = stepped {
+        // One in a turn: of several that come at once, the others have their share.
+        if let Err(error) = accepted.and_then(|()| self.door.step_back(token, &self.poller)) {
             self.pause_exhausted(&error);
         }
     }
@@ -293,7 +292,7 @@ impl Worker {
     fn pause_exhausted(&mut self, error: &io::Error) {
         self.scoreboard.add(Count::AcceptPauses, 1);
         self.limits.tell_exhausted(error, self.now);
-        self.door.pause(&self.poller, self.now, Pause::Exhausted);
+        self.door.pause(&self.poller, self.now, true);
     }
 
     fn welcome(&mut self, stream: Stream, peer: Peer) -> io::Result<()> {
