@@ -13,7 +13,7 @@ use crate::sys::file::{self, Access};
 use std::io::{self, Read};
 
 /// What is read at once: the hash and the lines then find it in the processor's own cache.
-pub(super) const PIECE: usize = 128 << 10;
+const PIECE: usize = 128 << 10;
 /// Pieces of a step.
 const STEP: usize = 8;
 /// What stands before the time in a record of `jsonl`.

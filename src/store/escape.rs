@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+/// So much is looked at, and then copied, at once.
 const PIECE: usize = 8 << 10;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
