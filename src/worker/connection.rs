@@ -182,8 +182,9 @@ impl Connection {
             }
             Some(End::Cut) => {
                 self.readable = false;
-                self.cut = true;
-                self.finish_up();
+                (self.cut, self.stopping) = (true, true);
+                // To be decoded once more: what is left then is lost.
+                self.undecoded = true;
             }
             None if taken.bytes == 0 => {
                 self.readable = !taken.drained;
