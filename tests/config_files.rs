@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use echostored::config::{
-    self, Choice, ClientCertificate, Compress, Config, Control, Daemon, Echo, Format, Framing, KEYS, Level, Limits, Listen, Log,
-    Method, OnDiskFull, OnOversize, Pem, Proxy, Retain, Rotate, Server, Space, Store, TABLES, Timezone, Tls, TlsVersion, Workers,
+    self, Choice, ClientCertificate, Compress, Config, Control, Daemon, Echo, Format, Framing, KEYS, Level, Limits,
+    Listen, Log, Method, OnDiskFull, OnOversize, Pem, Proxy, Retain, Rotate, Server, Space, Store, TABLES, Timezone,
+    Tls, TlsVersion, Workers,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -274,9 +275,8 @@ fn any_pem() -> impl Strategy<Value = Pem> {
 fn any_tls() -> impl Strategy<Value = Tls> {
     let pair = prop_oneof![
         Just((Vec::new(), None, None, None)),
-        (vec(any_address(), 0..=64).prop_map(different), any_pem(), any_pem(), option::of(any_pem())).prop_map(
-            |(listen, certificate, key, client_ca)| (listen, Some(certificate), Some(key), client_ca)
-        ),
+        (vec(any_address(), 0..=64).prop_map(different), any_pem(), any_pem(), option::of(any_pem()))
+            .prop_map(|(listen, certificate, key, client_ca)| (listen, Some(certificate), Some(key), client_ca)),
     ];
     (pair, any_choice(), any_choice(), time(10, 86_400_000)).prop_map(
         |((listen, certificate, key, client_ca), client_certificate, min_version, handshake_timeout)| Tls {
@@ -292,9 +292,8 @@ fn any_tls() -> impl Strategy<Value = Tls> {
 }
 
 fn any_proxy() -> impl Strategy<Value = Proxy> {
-    let network = (any::<std::net::IpAddr>(), 0u8..=32).prop_map(|(ip, bits)| {
-        format!("{ip}/{bits}").parse::<ipnet::IpNet>().expect("a network").trunc()
-    });
+    let network = (any::<std::net::IpAddr>(), 0u8..=32)
+        .prop_map(|(ip, bits)| format!("{ip}/{bits}").parse::<ipnet::IpNet>().expect("a network").trunc());
     (vec(network, 0..20).prop_map(different), time(10, 86_400_000))
         .prop_map(|(from, header_timeout)| Proxy { from, header_timeout })
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::types::{
-    ClientCertificate, Compress, Daemon, Echo, Format, Framing, Level, Limits, Listen, Log, Method, OnDiskFull, OnOversize, Proxy, Rotate, Server, Store,
-    Timezone, Tls, TlsVersion, Workers,
+    ClientCertificate, Compress, Daemon, Echo, Format, Framing, Level, Limits, Listen, Log, Method, OnDiskFull,
+    OnOversize, Proxy, Rotate, Server, Store, Timezone, Tls, TlsVersion, Workers,
 };
 
 /// The configuration that is read if none is named.

@@ -120,12 +120,8 @@ fn tls_that_works(config: &Config) -> Option<(&'static str, String)> {
         }
         (Some(_), None) => Some(("certificate", "needs tls.key, the private key of the certificate".to_owned())),
         (None, Some(_)) => Some(("key", "needs tls.certificate, whose private key it is".to_owned())),
-        (None, None) if !tls.listen.is_empty() => {
-            Some(("listen", "needs tls.certificate and tls.key".to_owned()))
-        }
-        (None, None) if tls.client_ca.is_some() => {
-            Some(("client-ca", "needs tls.certificate and tls.key".to_owned()))
-        }
+        (None, None) if !tls.listen.is_empty() => Some(("listen", "needs tls.certificate and tls.key".to_owned())),
+        (None, None) if tls.client_ca.is_some() => Some(("client-ca", "needs tls.certificate and tls.key".to_owned())),
         _ => None,
     }
 }

@@ -8,7 +8,8 @@ use super::read::Refused;
 use super::types::Workers;
 
 /// The tables, in the order of the documentation.
-pub const TABLES: &[&str] = &["server", "limits", "tls", "proxy", "store", "rotate", "retain", "compress", "daemon", "log", "control"];
+pub const TABLES: &[&str] =
+    &["server", "limits", "tls", "proxy", "store", "rotate", "retain", "compress", "daemon", "log", "control"];
 
 /// What may be written for a PEM file.
 const PEM: &str = r#"the path of a file, such as "/etc/echostored/tls.pem", or "credential:NAME" for one that systemd gives; "": none"#;

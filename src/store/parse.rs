@@ -59,7 +59,9 @@ pub fn parse(format: Format, line: &[u8]) -> Result<Record<'_>, Malformed> {
     match format {
         Format::Text => parse_text(line),
         Format::Jsonl => parse_jsonl(line),
-        Format::Raw => Ok(Record { time: "", peer: "", subject: None, connection: "", n: 0, message: Cow::Borrowed(line) }),
+        Format::Raw => {
+            Ok(Record { time: "", peer: "", subject: None, connection: "", n: 0, message: Cow::Borrowed(line) })
+        }
     }
 }
 

@@ -177,7 +177,12 @@ pub const fn max_len(format: Format, max_message: usize) -> usize {
         Format::Text => FIXED + 5 + 4 * max_message,
         // A control byte becomes `\u00NN`; base64 (4 for 3, and padding) stays below that from the second byte on.
         Format::Jsonl => {
-            FIXED + 6 * SUBJECT_MAX + br#"{"time":"","peer":"","subject":"","connection":"","n":,"message_base64":""}"#.len() + 1 + 4 + 6 * max_message
+            FIXED
+                + 6 * SUBJECT_MAX
+                + br#"{"time":"","peer":"","subject":"","connection":"","n":,"message_base64":""}"#.len()
+                + 1
+                + 4
+                + 6 * max_message
         }
         Format::Raw => max_message + 1,
     }

@@ -101,7 +101,8 @@ impl Listeners {
     /// # Errors
     /// Exit 78: what a socket unit passes cannot be listened on.
     pub fn adopt(passed: &mut Passed) -> Result<Self, Fatal> {
-        let sockets = std::mem::take(&mut passed.sockets).into_iter().map(|fd| Ok((passed_listener(fd)?, Speaks::Plain)));
+        let sockets =
+            std::mem::take(&mut passed.sockets).into_iter().map(|fd| Ok((passed_listener(fd)?, Speaks::Plain)));
         let tls = std::mem::take(&mut passed.tls).into_iter().map(|fd| Ok((passed_listener(fd)?, Speaks::Tls)));
         let passed_on = sockets.chain(tls).collect::<Result<_, _>>()?;
         let mut listeners = Self { passed: passed_on, unused: true, ..Self::default() };
@@ -144,7 +145,8 @@ impl Listeners {
         if self.are_passed() {
             wanted.places.clear();
         }
-        let is_new = |place: &&(Listen, Speaks)| !self.bound.iter().any(|bound| bound.place == place.0 && bound.is_in_place());
+        let is_new =
+            |place: &&(Listen, Speaks)| !self.bound.iter().any(|bound| bound.place == place.0 && bound.is_in_place());
         let fresh = wanted.places.iter().filter(is_new).map(|place| Bound::new(place, &wanted, self));
         let mut fresh = fresh.collect::<Result<Vec<_>, _>>()?;
         self.unused = false;
@@ -171,9 +173,8 @@ impl Listeners {
     /// Binds `address`, which was refused with `error`, at the cost of kept listeners that are not wanted any more: of
     /// `127.0.0.1:7007` for `0.0.0.0:7007`. The service manager has them open, too, so closing ours would not do.
     fn make_way(&self, address: SocketAddr, wanted: &Wanted, error: io::Error) -> Result<Listener, Fatal> {
-        let in_the_way = |bound: &&Bound| {
-            bound.address().is_some_and(|ours| overlap(ours, address)) && !wanted.has(&bound.place)
-        };
+        let in_the_way =
+            |bound: &&Bound| bound.address().is_some_and(|ours| overlap(ours, address)) && !wanted.has(&bound.place);
         let in_the_way: Vec<&Bound> = self.bound.iter().filter(in_the_way).collect();
         match in_the_way.first() {
             _ if error.kind() != io::ErrorKind::AddrInUse => return Err(cannot(address, &error)),
@@ -239,7 +240,9 @@ fn cannot_make(path: &Path, obstacle: Obstacle) -> Fatal {
     let path = path.display();
     let why = match obstacle {
         Obstacle::Taken => "another program answers there; stop it, or set another path in server.listen".to_owned(),
-        Obstacle::Foreign => "what is there is no socket; move it away, or set another path in server.listen".to_owned(),
+        Obstacle::Foreign => {
+            "what is there is no socket; move it away, or set another path in server.listen".to_owned()
+        }
         Obstacle::System(error) => {
             format!("{error}; set a path in a directory that the daemon's user may write to, as /run/echostored is")
         }

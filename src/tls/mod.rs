@@ -2,9 +2,11 @@
 //!
 //! Promise: bytes in, bytes out; no socket is touched here, and no file after [`Server::load`]. A private key is in the memory
 //! of the supervisor and its workers, and nowhere else.
+mod client;
 mod session;
 mod subject;
 
+pub use client::{Client, Conversation};
 pub use session::{Broken, Session};
 
 use crate::config::{ClientCertificate, Pem, Tls, TlsVersion};

@@ -84,7 +84,9 @@ impl Session {
     pub fn receive(&mut self, wire: &mut Vec<u8>, plain: &mut Vec<u8>, outgoing: &mut Vec<u8>) -> Result<(), Broken> {
         let mut kept = std::mem::take(&mut self.incoming);
         // Mostly nothing is kept: then nothing is copied.
-        let input = if kept.is_empty() { &mut *wire } else {
+        let input = if kept.is_empty() {
+            &mut *wire
+        } else {
             kept.extend_from_slice(wire);
             &mut kept
         };

@@ -4,9 +4,9 @@
 //! touches no connection.
 use crate::ipc::link::MAX_LINKS;
 use crate::ipc::scoreboard::Admission;
+use crate::ipc::seat::{Entrance, Speaks};
 use crate::sys::AsFd;
 use crate::sys::poll::{Interest, Poller};
-use crate::ipc::seat::{Entrance, Speaks};
 use crate::sys::socket::{Peer, Stream};
 use std::io;
 
@@ -93,7 +93,9 @@ impl Door {
     /// The listener cannot be watched: [`pause`](Self::pause).
     pub fn step_back(&self, token: u64, poller: &Poller) -> io::Result<()> {
         let index = usize::try_from(token - self.first_token).unwrap_or(usize::MAX);
-        let Some(Entrance { listener, .. }) = self.entrances.get(index).filter(|_| self.paused.is_none()) else { return Ok(()) };
+        let Some(Entrance { listener, .. }) = self.entrances.get(index).filter(|_| self.paused.is_none()) else {
+            return Ok(());
+        };
         let _ = poller.remove(listener.as_fd());
         poller.add(listener, token, Interest::SharedInput)
     }

@@ -78,11 +78,7 @@ impl Worker {
     /// Lets a connection come further in; true: it is in.
     pub(super) fn enter(&mut self, key: Key) -> io::Result<bool> {
         let Some(connection) = self.table.get(key) else { return Ok(false) };
-        let progress = if connection.proxied {
-            hear_proxy(connection, &mut self.scratch)?
-        } else {
-            Progress::In
-        };
+        let progress = if connection.proxied { hear_proxy(connection, &mut self.scratch)? } else { Progress::In };
         match progress {
             Progress::Waiting => return Ok(false),
             Progress::NoHeader => {

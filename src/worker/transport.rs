@@ -1,8 +1,8 @@
 //! How a connection's bytes travel: as they are, or in TLS. To the state machine above both are one: bytes come, bytes go,
 //! and a socket that has no more, or takes no more, says so.
 use super::spare::Spare;
-use crate::sys::would_block;
 use crate::sys::socket::Stream;
+use crate::sys::would_block;
 use crate::tls::Session;
 use std::io;
 
