@@ -312,12 +312,14 @@ fn bench_and_send_speak_tls() {
     assert!(said.status.success() && said.stdout == b"total 0\n", "{said:?}");
     // Who is not trusted gets nothing.
     let stranger = Authority::new(scene.daemon.home(), "stranger");
-    let mut send = command(&["send", &address, "--retries", "0", "--tls", "--tls-ca", stranger.file.to_str().unwrap()]);
-    let said = send.stdin(Stdio::null()).output().unwrap();
-    assert!(!said.status.success(), "{said:?}");
-    let mut send = command(&["send", &address, "--retries", "0", "--tls"]);
-    let said = send.stdin(Stdio::null()).output().unwrap();
-    assert!(!said.status.success(), "{said:?}");
+    for trust in [&["--tls", "--tls-ca", stranger.file.to_str().unwrap()][..], &["--tls"]] {
+        let mut send = command(&[&["send", &address, "--retries", "0"], trust].concat());
+        let mut send = send.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        send.stdin.take().unwrap().write_all(b"nobody\n").unwrap();
+        let said = send.wait_with_output().unwrap();
+        let why = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(!said.status.success() && (why.contains("TLS: ") || why.contains("--tls-ca")), "{said:?}");
+    }
     scene.daemon.stop();
     assert_eq!(stored(&scene.daemon).iter().filter(|line| line.contains(" line ")).count(), 5000);
 }
