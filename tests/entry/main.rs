@@ -5,6 +5,7 @@
 mod support;
 
 mod certificates;
+mod haproxy;
 mod proxied;
 mod tls;
 mod unix;
