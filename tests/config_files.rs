@@ -96,9 +96,6 @@ fn every_key_is_read() {
         "[server]\nlisten = ['0.0.0.0:0', '[fe80::1%2]:9', 'unix:run/./s']\nunix-mode = '666'\nworkers = 64\nframing = 'octet-counted'\necho = 'synced'\n\
          max-message-size = '16MiB'\non-oversize = 'split'\nshutdown-timeout = 0\nreload-timeout = '2w'\nkeepalive = '0'\n\
          [limits]\nmax-connections = '0'\nwrite-timeout = '10ms'\n\
-         [tls]\nlisten = ['127.0.0.1:9']\ncertificate = 'c.pem'\nkey = 'credential:key'\nclient-ca = '/ca'\nclient-certificate = 'optional'\n\
-         min-version = '1.3'\nhandshake-timeout = '1s'\n\
-         [proxy]\nfrom = ['10.0.0.0/8', '::1']\nheader-timeout = '10ms'\n\
          [store]\ndirectory = '../a/./b//'\nprefix = 'a.B_c-9'\nformat = 'jsonl'\nfile-mode = '660'\nsync-interval = 0\n\
          on-disk-full = 'reject'\n\
          [rotate]\nmax-size = 4096\ninterval = '1h30m'\ntimezone = 'local'\non-close = ['/bin/ship', '--fast']\non-close-timeout = '10s'\n\
@@ -125,19 +122,8 @@ fn every_key_is_read() {
             keepalive: None,
         },
         limits: Limits { max_connections: None, write_timeout: Some(Duration::from_millis(10)) },
-        tls: Tls {
-            listen: vec!["127.0.0.1:9".parse().unwrap()],
-            certificate: Some(Pem::File(PathBuf::from("/srv/here/c.pem"))),
-            key: Some(Pem::Credential("key".to_owned())),
-            client_ca: Some(Pem::File(PathBuf::from("/ca"))),
-            client_certificate: ClientCertificate::Optional,
-            min_version: TlsVersion::V1_3,
-            handshake_timeout: Duration::from_secs(1),
-        },
-        proxy: Proxy {
-            from: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
-            header_timeout: Duration::from_millis(10),
-        },
+        tls: Tls::default(),
+        proxy: Proxy::default(),
         store: Store {
             directory: PathBuf::from("/srv/here/../a/b"),
             prefix: "a.B_c-9".to_owned(),
@@ -170,6 +156,29 @@ fn every_key_is_read() {
         control: Control { socket: Some(PathBuf::from("/srv/here/c.sock")) },
     };
     assert_eq!(config, expected);
+}
+
+#[test]
+fn every_key_of_the_other_doors_is_read() {
+    let config = parse(
+        "[tls]\nlisten = ['127.0.0.1:9']\ncertificate = 'c.pem'\nkey = 'credential:key'\nclient-ca = '/ca'\nclient-certificate = 'optional'\n\
+         min-version = '1.3'\nhandshake-timeout = '1s'\n\
+         [proxy]\nfrom = ['10.0.0.0/8', '::1']\nheader-timeout = '10ms'\n",
+    );
+    let tls = Tls {
+        listen: vec!["127.0.0.1:9".parse().unwrap()],
+        certificate: Some(Pem::File(PathBuf::from("/srv/here/c.pem"))),
+        key: Some(Pem::Credential("key".to_owned())),
+        client_ca: Some(Pem::File(PathBuf::from("/ca"))),
+        client_certificate: ClientCertificate::Optional,
+        min_version: TlsVersion::V1_3,
+        handshake_timeout: Duration::from_secs(1),
+    };
+    let proxy = Proxy {
+        from: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+        header_timeout: Duration::from_millis(10),
+    };
+    assert_eq!((config.tls, config.proxy), (tls, proxy));
 }
 
 #[test]

@@ -64,14 +64,8 @@ fn lines(store: PathBuf) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn two_hosts_behind_haproxy_lose_nothing_when_one_goes() {
-    let setup = || Setup::default().set("proxy.from", vec!["127.0.0.1"]);
-    let (mut one, mut two) = (setup().start(), setup().start());
-    let front = free_address();
-    let Some(_proxy) = start(&one, &configuration(front, [one.address, two.address])) else { return };
-    wait_until(DEADLINE, "the proxy", || TcpStream::connect(front).is_ok());
-    // Spread evenly, each client named by its own address.
+/// Six clients at once, spread evenly, each to be named by its own address: these.
+fn greet(front: SocketAddr) -> Vec<String> {
     let clients: Vec<TcpStream> = (0..6)
         .map(|n| {
             let mut stream = TcpStream::connect(front).unwrap();
@@ -83,9 +77,17 @@ fn two_hosts_behind_haproxy_lose_nothing_when_one_goes() {
             stream
         })
         .collect();
-    let peers: Vec<String> = clients.iter().map(|stream| stream.local_addr().unwrap().to_string()).collect();
-    drop(clients);
+    clients.iter().map(|stream| stream.local_addr().unwrap().to_string()).collect()
+}
 
+#[test]
+fn two_hosts_behind_haproxy_lose_nothing_when_one_goes() {
+    let setup = || Setup::default().set("proxy.from", vec!["127.0.0.1"]);
+    let (mut one, mut two) = (setup().start(), setup().start());
+    let front = free_address();
+    let Some(_proxy) = start(&one, &configuration(front, [one.address, two.address])) else { return };
+    wait_until(DEADLINE, "the proxy", || TcpStream::connect(front).is_ok());
+    let peers = greet(front);
     // A sender that goes on while the host that serves it stops, and another takes over.
     let mut send = command(&["send", &front.to_string(), "--exactly"]);
     let mut send = send.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

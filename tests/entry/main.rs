@@ -4,7 +4,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod certificates;
 mod haproxy;
 mod proxied;
 mod tls;

@@ -1,7 +1,7 @@
 //! TLS, with the clients that people use: `openssl s_client`, `curl`; and rustls where every byte is watched.
-use super::certificates::{Authority, Pair};
 use super::{count, hear, peer_and_message, stored};
 use crate::support::DEADLINE;
+use crate::support::certificates::{Authority, Pair};
 use crate::support::daemon::{Daemon, Setup, command, free_address};
 use crate::support::home::Home;
 use crate::support::{skip, wait_until};
@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -327,4 +327,23 @@ fn bench_and_send_speak_tls() {
 /// Messages stored so far.
 fn messages(daemon: &Daemon) -> u64 {
     crate::support::control::status(daemon)["totals"]["writer"]["messages"].as_u64().unwrap()
+}
+
+/// A socket of a socket unit, by its name.
+#[test]
+fn a_socket_that_the_service_manager_passes_speaks_tls() {
+    let home = Home::new();
+    let authority = Authority::new(&home, "authority");
+    let pair = authority.sign(&home, "server", &["localhost"]);
+    let listeners = ["echo", "tls"].map(|name| (name, TcpListener::bind("127.0.0.1:0").unwrap()));
+    let [plain, tls] = [&listeners[0].1, &listeners[1].1].map(|listener| listener.local_addr().unwrap());
+    let mut daemon = Daemon::new(home, certified(Setup::default(), &pair));
+    daemon.activated_by(listeners.map(|(name, listener)| (name.to_owned(), listener.into())).into());
+    assert_eq!(daemon.launch(), Ok(()));
+    super::say(&mut client(tls, &authority, None), "encrypted\n");
+    super::say(&mut TcpStream::connect(plain).unwrap(), "plain\n");
+    daemon.stop();
+    daemon.reconfigure(|setup| setup.set("tls.certificate", "").set("tls.key", ""));
+    assert_eq!(daemon.launch(), Err(78));
+    assert!(daemon.log().contains("there is no certificate for it"), "{}", daemon.log());
 }

@@ -1,5 +1,5 @@
 //! Certificates for a test, made for it.
-use crate::support::home::Home;
+use super::home::Home;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::path::PathBuf;
 
