@@ -18,9 +18,11 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+const KEY: &str = "tls.key";
 /// More than any chain of certificates has.
 const PEM_MAX: u64 = 1 << 20;
 
@@ -36,8 +38,9 @@ impl Server {
     pub fn load(tls: &Tls) -> Result<Option<Self>, Fatal> {
         let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) else { return Ok(None) };
         let chain = certificates("tls.certificate", certificate)?;
-        let secret = PrivateKeyDer::from_pem_slice(&read("tls.key", key)?)
-            .map_err(|error| wrong("tls.key", key, format_args!("no private key is in it: {error}")))?;
+        let bytes = read(KEY, key)?;
+        let secret = PrivateKeyDer::from_pem_slice(&bytes)
+            .map_err(|error| wrong(KEY, key, format_args!("no private key is in it: {error}")))?;
         let versions: &[_] = match tls.min_version {
             TlsVersion::V1_2 => &[&TLS13, &TLS12],
             TlsVersion::V1_3 => &[&TLS13],
@@ -63,7 +66,7 @@ impl Server {
             }
         };
         let mut config = builder.with_single_cert(chain, secret).map_err(|error| {
-            wrong("tls.key", key, format_args!("{error}; is it the key of the first certificate of {certificate}?"))
+            wrong(KEY, key, format_args!("{error}; is it the key of the first certificate of {certificate}?"))
         })?;
         // Drawn before the fork: a client may take up its session again at any worker.
         config.ticketer = ring::Ticketer::new().map_err(|error| Fatal::system("draw a key for TLS sessions", error))?;
@@ -85,7 +88,13 @@ fn certificates(name: &str, pem: &Pem) -> Result<Vec<CertificateDer<'static>>, F
 fn read(name: &str, pem: &Pem) -> Result<Vec<u8>, Fatal> {
     let path = path(name, pem)?;
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(&path).and_then(|file| file.take(PEM_MAX + 1).read_to_end(&mut bytes));
+    let file = std::fs::File::open(&path).and_then(|file| {
+        let everybodys = file.metadata()?.permissions().mode() & 0o004 != 0;
+        if name == KEY && everybodys {
+            crate::warn!("{KEY} {} can be read by every user of this machine: chmod o= it", path.display());
+        }
+        file.take(PEM_MAX + 1).read_to_end(&mut bytes)
+    });
     match file {
         Err(error) => {
             let shown = path.display();

@@ -213,6 +213,9 @@ fn explained(error: io::Error) -> io::Error {
         ErrorKind::InvalidData if error.to_string().contains("InvalidContentType") => {
             "the server does not speak TLS there (tls.listen)"
         }
+        ErrorKind::InvalidData if error.to_string().contains("CaUsedAsEndEntity") => {
+            "TLS: the server shows an authority's certificate as its own; one that is signed by itself needs basicConstraints=CA:FALSE"
+        }
         ErrorKind::InvalidData => return io::Error::new(ErrorKind::InvalidData, format!("TLS: {error}")),
         _ => return error,
     };

@@ -193,7 +193,7 @@ impl Connection {
                 }
             }
             None => {
-                if taken.bytes >= limit {
+                if !taken.drained {
                     self.read_size = (limit * 2).min(READ_MAX);
                 } else if taken.bytes < limit / 4 {
                     self.read_size = (limit / 2).max(READ_MIN);
@@ -322,7 +322,7 @@ impl Connection {
     }
 
     /// It has none, until the socket says so.
-    pub fn is_drained(&mut self) {
+    pub fn wait_for_bytes(&mut self) {
         self.readable = self.ending;
     }
 

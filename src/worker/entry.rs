@@ -134,14 +134,14 @@ fn hear_proxy(connection: &mut Connection, scratch: &mut Vec<u8>) -> io::Result<
     match connection.transport.stream().peek(scratch) {
         Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
         Err(error) if sys::would_block(&error) => {
-            connection.is_drained();
+            connection.wait_for_bytes();
             Ok(Progress::Waiting)
         }
         Err(error) => Err(error),
         Ok(_) => match proxy::parse(&scratch[..scratch.len().min(proxy::MAX)]) {
             // What has come was looked at; more of it wakes us.
             Step::More => {
-                connection.is_drained();
+                connection.wait_for_bytes();
                 Ok(Progress::Waiting)
             }
             Step::Malformed => Ok(Progress::NoHeader),
