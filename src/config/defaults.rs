@@ -37,6 +37,10 @@ pub const KEEPALIVE: Option<Duration> = Some(Duration::from_secs(60));
 pub const MAX_CONNECTIONS: Option<u32> = Some(10_000);
 /// `limits.write-timeout`.
 pub const WRITE_TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
+/// `limits.max-buffered-per-connection`, bytes.
+pub const MAX_BUFFERED_PER_CONNECTION: usize = 256 << 10;
+/// `limits.max-buffered`, bytes.
+pub const MAX_BUFFERED: usize = 64 << 20;
 /// `store.directory`.
 pub const DIRECTORY: &str = "/var/lib/echostored";
 /// `store.prefix`.
@@ -82,7 +86,19 @@ impl Default for Server {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: MAX_CONNECTIONS, write_timeout: WRITE_TIMEOUT }
+        Self {
+            max_connections: MAX_CONNECTIONS,
+            max_connections_per_ip: None,
+            max_rate_per_ip: None,
+            max_byte_rate_per_ip: None,
+            idle_timeout: None,
+            first_message_timeout: None,
+            write_timeout: WRITE_TIMEOUT,
+            max_buffered_per_connection: MAX_BUFFERED_PER_CONNECTION,
+            max_buffered: MAX_BUFFERED,
+            allow: Vec::new(),
+            deny: Vec::new(),
+        }
     }
 }
 
