@@ -165,6 +165,16 @@ counts! {
         incomplete: Incomplete,
         /// Connections closed because the client did not read its echoes.
         timed_out: TimedOut,
+        /// Clients turned away by `limits.allow` and `limits.deny`.
+        denied: Denied,
+        /// Clients turned away because their address had enough connections.
+        too_many: TooMany,
+        /// Connections closed because no whole message came for `limits.idle-timeout`.
+        idle: Idle,
+        /// Connections closed because their first message took longer than `limits.first-message-timeout`.
+        late: Late,
+        /// Times that a connection had to wait for its address's rate.
+        delayed: Delayed,
         /// Times that accepting paused, for want of descriptors or by `limits.max-connections`.
         accept_pauses: AcceptPauses,
         /// Connections closed because there was no room for their messages.
