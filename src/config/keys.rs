@@ -23,7 +23,8 @@ const MIN_ROTATE: u64 = 4 << 10;
 const MAX_AGE: Duration = Duration::from_secs(36_600 * 86_400);
 
 /// Every key, by table, in the order of the documentation.
-pub const KEYS: &[Key] = &joined::<{ SERVER.len() + LIMITS.len() + AFTER_LIMITS.len() }>(&[SERVER, LIMITS, AFTER_LIMITS]);
+pub const KEYS: &[Key] =
+    &joined::<{ SERVER.len() + LIMITS.len() + AFTER_LIMITS.len() }>(&[SERVER, LIMITS, AFTER_LIMITS]);
 
 const fn joined<const COUNT: usize>(parts: &[&[Key]]) -> [Key; COUNT] {
     let mut all = [parts[0][0]; COUNT];

@@ -4,7 +4,8 @@ use super::keys::{MAX_TIME, TEN_MILLISECONDS};
 use super::networks::print as networks;
 use super::print::{size, time_or_off};
 
-const NETWORKS: &str = r#"an array of up to 1024 different addresses or networks, such as ["192.0.2.7", "10.0.0.0/8", "2001:db8::/32"]"#;
+const NETWORKS: &str =
+    r#"an array of up to 1024 different addresses or networks, such as ["192.0.2.7", "10.0.0.0/8", "2001:db8::/32"]"#;
 
 pub(super) const LIMITS: &[Key] = &[
     Key {

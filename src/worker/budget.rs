@@ -2,6 +2,7 @@
 //!
 //! Promise: memory is bounded by the limit plus one connection's bound, and some connection always makes progress. Pure.
 use super::table::Key;
+use crate::config::Config;
 
 /// How long (milliseconds) a connection may take to finish a message beyond the limit.
 const LEASE: u64 = 5000;
@@ -28,8 +29,14 @@ pub enum Answer {
 }
 
 impl Budget {
+    /// The budget of a worker: `limits.max-buffered`, and at least four connections' own bounds.
+    pub fn of(config: &Config) -> Self {
+        let connection = config.server.max_message_size + 4 * config.limits.max_buffered_per_connection;
+        Self::new(config.limits.max_buffered.max(4 * connection))
+    }
+
     /// A budget of `limit` bytes.
-    pub fn new(limit: usize) -> Self {
+    fn new(limit: usize) -> Self {
         Self { limit, held: 0, lease: None }
     }
 

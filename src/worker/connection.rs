@@ -9,7 +9,10 @@
 //! `decoded`: messages up to here are in frames. `released`: their records are safe, so they may be echoed. The echo is
 //! thus byte-exact and in order by construction, and no byte of another connection can get into it.
 use super::echo;
+use super::guests::Visit;
+use super::pace::Paid;
 use super::spare::{KEEP, Spare};
+use crate::ipc::visitors::Name;
 use crate::protocol::framing::{Decoder, Step};
 use crate::store::record::Head;
 use crate::sys::poll::Event;
@@ -20,8 +23,6 @@ use std::ops::Range;
 /// The first read of a connection, and the least; reads grow while they fill the room given.
 const READ_MIN: usize = 4 << 10;
 const READ_MAX: usize = 256 << 10;
-/// How many bytes may be held beyond one message, so that there is always something to decode.
-const SLACK: usize = 256 << 10;
 
 /// What the connection is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,11 +76,23 @@ pub struct Connection {
     /// The daemon stops: no more reading.
     stopping: bool,
     read_size: usize,
+    /// How many bytes may be held beyond one message, so that there is always something to decode.
+    slack: usize,
     phase: Phase,
     /// It stands in a list of those that wait, see [`super::parking`].
     pub parked: bool,
     /// When a lingering close ends (milliseconds of the worker's clock).
     pub lingers_until: u64,
+    /// Its stay, once its address is known to be welcome.
+    pub visit: Option<Visit>,
+    /// What it has paid for of its address's rate.
+    pub paid: Paid,
+    /// It waits for its address's rate: no reading, no decoding.
+    pub delayed: bool,
+    /// It has sent a whole message.
+    pub heard: bool,
+    /// When its client was last not idle (milliseconds of the worker's clock).
+    pub active: u64,
     /// A deadline of it stands in the timers.
     pub timed: bool,
     /// Since when (milliseconds of the worker's clock) the client has not taken what is due.
@@ -87,8 +100,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection that was just accepted.
-    pub fn new(stream: Stream, peer: Peer, decoder: Decoder, head: Head) -> Self {
+    /// A connection that was just accepted, at `now`; it may hold `slack` bytes beyond one message.
+    pub fn new(stream: Stream, peer: Peer, decoder: Decoder, head: Head, slack: usize, now: u64) -> Self {
         Self {
             stream,
             peer,
@@ -105,9 +118,15 @@ impl Connection {
             undecoded: false,
             stopping: false,
             read_size: READ_MIN,
+            slack,
             phase: Phase::Open,
             parked: false,
             lingers_until: 0,
+            visit: None,
+            paid: Paid::default(),
+            delayed: false,
+            heard: false,
+            active: now,
             timed: false,
             stalled_since: None,
         }
@@ -138,7 +157,7 @@ impl Connection {
     /// Whether its buffer is within its bound. One that is full drops its echoed bytes first, were they ever so few: at
     /// most once a message, since a whole message fits into what is then left.
     pub fn has_room(&mut self) -> bool {
-        let bound = self.decoder.enough() + SLACK;
+        let bound = self.decoder.enough() + self.slack;
         if self.buffer.len() >= bound && self.echoed > self.base {
             self.drop_echoed();
         }
@@ -150,12 +169,12 @@ impl Connection {
         self.undecoded && matches!(self.phase, Phase::Open | Phase::HalfClosed)
     }
 
-    /// Reads once, if need be into a buffer of `spare`. The bytes read; `Ok(0)`: nothing there now, or the end.
+    /// Reads once, at most `most` bytes, if need be into a buffer of `spare`. The bytes read; `Ok(0)`: nothing there now, or the end.
     ///
     /// # Errors
     /// The connection is broken; what was not decoded is lost.
-    pub fn read(&mut self, spare: &mut Spare) -> io::Result<usize> {
-        let limit = self.read_size.min(self.decoder.enough() + SLACK);
+    pub fn read(&mut self, spare: &mut Spare, most: usize) -> io::Result<usize> {
+        let limit = self.read_size.min(self.decoder.enough() + self.slack).min(most);
         if self.buffer.capacity() == 0 {
             self.buffer = spare.take(limit);
         }
@@ -267,9 +286,20 @@ impl Connection {
     /// The daemon stops: whole messages that have arrived are still stored and echoed, then the close lingers.
     pub fn finish_up(&mut self) {
         self.stopping = true;
+        self.delayed = false;
         if self.phase == Phase::Open && !self.undecoded {
             self.refuse();
         }
+    }
+
+    /// By what its address's rate goes, if one holds for it: what has arrived when the daemon stops does not wait.
+    pub fn paced(&self) -> Option<Name> {
+        self.visit.as_ref().filter(|_| !self.stopping).map(|visit| visit.name)
+    }
+
+    /// Whether it is we who keep it waiting: for an echo, for memory, for its rate, for the writer.
+    pub fn waits_for_us(&self) -> bool {
+        self.echoed < self.decoded || self.undecoded || self.parked || self.delayed || self.stopping
     }
 
     /// All messages up to `position` are safe.

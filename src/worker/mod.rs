@@ -8,9 +8,12 @@ mod budget;
 mod connection;
 mod door;
 mod echo;
+mod guests;
 mod limits;
 mod outbox;
+mod pace;
 mod parking;
+mod patience;
 mod socket;
 mod spare;
 mod table;
@@ -33,14 +36,17 @@ use crate::sys::{AsFd, OwnedFd, pipe};
 use budget::Budget;
 use connection::Connection;
 use door::{Arrival, Door};
+use guests::{Guests, Visit};
 use nix::sys::signal::Signal;
 use outbox::Outbox;
+use pace::Pace;
 use parking::Parking;
+use patience::Silence;
 use spare::Spare;
 use std::io;
 use std::time::{Duration, Instant};
 use table::{Key, Table};
-use timers::Timers;
+use timers::{Timers, millis};
 
 const CONTROL: u64 = 0;
 const SIGNALS: u64 = 1;
@@ -52,8 +58,6 @@ const LISTENERS: u64 = 16;
 const WAIT_TICK: u64 = 50;
 /// A worker without a supervisor is gone after this (milliseconds), whatever its clients do.
 const ORPHAN_DEADLINE: u64 = 1500;
-/// What a worker's connections may hold together; at least four connections' own bounds.
-const MEMORY: usize = 64 << 20;
 
 /// Runs a worker to its end; returns the exit code.
 pub fn run(seat: WorkerSeat) -> u8 {
@@ -92,7 +96,14 @@ struct Worker {
     acks: OwnedFd,
     budget: Budget,
     timers: Timers,
+    /// Of clients that are to say something.
+    quiet: Timers,
+    /// Of those that are over their rate.
+    delays: Timers,
     limits: limits::Limits,
+    guests: Guests,
+    pace: Option<Pace>,
+    silence: Silence,
     /// Connections with undecoded bytes that wait for room in the outbox.
     blocked: Parking,
     /// Connections that wait for memory before they may read.
@@ -133,7 +144,7 @@ impl Worker {
         poller.add(&channel, CONTROL, Interest::Input)?;
         poller.add(&signals, SIGNALS, Interest::Input)?;
         poller.add(&ends.acks, ACKS, Interest::Input)?;
-        let memory = MEMORY.max(4 * (config.server.max_message_size + (1 << 20)));
+        let started = Instant::now();
         Ok(Self {
             state: State::Serving,
             seat,
@@ -145,9 +156,14 @@ impl Worker {
             outbox,
             pipe_watched: false,
             acks: ends.acks,
-            budget: Budget::new(memory),
+            budget: Budget::of(&config),
             timers: Timers::default(),
+            quiet: Timers::default(),
+            delays: Timers::default(),
             limits: limits::Limits::default(),
+            guests: Guests::new(&config.limits, seat),
+            pace: Pace::new(&config.limits, &admission, started),
+            silence: Silence::of(&config.limits),
             blocked: Parking::default(),
             waiting: Parking::default(),
             evicted: Vec::new(),
@@ -159,7 +175,7 @@ impl Worker {
             admission,
             poller,
             signals,
-            started: Instant::now(),
+            started,
             now: 0,
             stamp: None,
             write_timeout: config.limits.write_timeout.map(millis),
@@ -187,9 +203,10 @@ impl Worker {
                 self.pause_exhausted(&error);
             }
             if !self.waiting.is_empty() && self.budget.is_open(self.now) {
-                self.waiting.release(&mut self.table);
+                self.waiting.release(&mut self.table, self.now);
             }
             self.pump_all();
+            self.expire_quiet();
             self.flush()?;
             self.scoreboard.set(Count::Connections, self.table.len() as u64);
             if self.is_done() {
@@ -272,9 +289,15 @@ impl Worker {
 
     fn accept(&mut self, token: u64) {
         let accepted = match self.door.next(token, &self.admission) {
-            Arrival::Connection(stream, peer) => {
-                self.welcome(stream, peer).inspect_err(|_| self.admission.leave(self.seat))
-            }
+            Arrival::Connection(stream, peer) => match self.guests.judge(peer, &self.admission) {
+                Ok(visit) => self.welcome(stream, peer, visit),
+                // Closed as it is: nothing was read, nothing is due.
+                Err(refusal) => {
+                    self.admission.leave(self.seat);
+                    self.limits.tell_refusal(refusal, peer, &self.scoreboard, self.now);
+                    Ok(())
+                }
+            },
             Arrival::Nothing => return,
             Arrival::Full => {
                 self.scoreboard.add(Count::AcceptPauses, 1);
@@ -295,7 +318,7 @@ impl Worker {
         self.door.pause(&self.poller, self.now, true);
     }
 
-    fn welcome(&mut self, stream: Stream, peer: Peer) -> io::Result<()> {
+    fn welcome(&mut self, stream: Stream, peer: Peer, visit: Option<Visit>) -> io::Result<()> {
         self.connections += 1;
         let id = ConnectionId { epoch: self.epoch, incarnation: self.incarnation, counter: self.connections };
         let format = self.config.store.format;
@@ -303,8 +326,16 @@ impl Worker {
         let server = &self.config.server;
         let decoder = Decoder::new(server.framing, server.max_message_size, server.on_oversize);
         let key = self.table.next_key();
-        self.poller.add(stream.as_fd(), key.token(), Interest::BothEdge)?;
-        self.table.insert(Connection::new(stream, peer, decoder, head));
+        let added = self.poller.add(stream.as_fd(), key.token(), Interest::BothEdge);
+        let slack = self.config.limits.max_buffered_per_connection;
+        let mut connection = Connection::new(stream, peer, decoder, head, slack, self.now);
+        connection.visit = visit;
+        self.table.insert(connection);
+        if added.is_err() {
+            self.drop_connection(key);
+            return added;
+        }
+        self.watch_silence(key);
         self.table.enqueue(key);
         self.scoreboard.add(Count::Accepted, 1);
         Ok(())
@@ -332,7 +363,7 @@ impl Worker {
             }
         }
         if self.outbox.has_room() {
-            self.blocked.release(table);
+            self.blocked.release(table, self.now);
         }
         Ok(())
     }
@@ -347,7 +378,8 @@ impl Worker {
             return Duration::ZERO;
         }
         let waiting = (!self.waiting.is_empty()).then_some(self.now + WAIT_TICK);
-        let next = [self.timers.next(), self.door.wakes_at(), self.deadline, waiting].into_iter().flatten().min();
+        let timers = [&self.timers, &self.quiet, &self.delays].map(Timers::next);
+        let next = timers.into_iter().chain([self.door.wakes_at(), self.deadline, waiting]).flatten().min();
         Duration::from_millis(next.map_or(self.tick, |at| at.saturating_sub(self.now).clamp(1, self.tick)))
     }
 }
@@ -363,8 +395,4 @@ fn release(table: &mut Table, key: Key, upto: u64) {
 fn give_up(table: &mut Table, key: Key) -> bool {
     table.enqueue(key);
     table.get(key).is_some_and(Connection::give_up)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
