@@ -10,7 +10,9 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 fn client(ip: &str, daemon: &Daemon, seed: u64, count: usize, size: usize) -> Client {
-    let messages = Messages::Listed((0..count).map(|n| format!("{ip} {seed} {n:.>size$}").into_bytes()).collect());
+    let message = |n| format!("{ip} {seed} {n:.>size$}").into_bytes();
+    let messages = (0..count).map(message).map(|body| (Framing::Line.wire(&body), body));
+    let messages = Messages::Listed(messages.collect());
     Client::connect_with(connect_from(ip, daemon.address), Framing::Line, messages).unwrap().window(usize::MAX)
 }
 
