@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::daemon::{Daemon, Setup};
+use support::daemon::{Daemon, Setup, as_user};
 use support::{DEADLINE, came_true, control, processes, raise_open_files, wait_until};
 
 /// Connections at once.
@@ -118,11 +118,13 @@ fn slowloris_is_cut_and_nobody_else_notices() {
         (most, begin.elapsed())
     });
     let each = (most.saturating_sub(before) << 10) / count as u64;
-    println!("{count} connections: p99 {alone:?} alone, {beside:?} beside them; {each} bytes each; all cut in {took:?}");
+    println!(
+        "{count} connections: p99 {alone:?} alone, {beside:?} beside them; {each} bytes each; all cut in {took:?}"
+    );
     assert_eq!(counted(&daemon, "late") + counted(&daemon, "idle"), count as u64);
     assert!(counted(&daemon, "late") >= count as u64 / 3 && counted(&daemon, "idle") >= count as u64 / 3);
     // What is read into is taken from a stock; unfinished messages are a few bytes in buffers of a page or so.
-    assert!(each < 12 << 10, "{each} bytes each");
+    assert!(each < 20 << 10, "{each} bytes each");
     assert!(beside < Duration::from_millis(500), "{beside:?} for the others");
     has_recovered(daemon, &workers);
 }
@@ -236,8 +238,11 @@ fn without_descriptors_it_waits_and_does_not_spin() {
     for pid in &workers {
         let held = processes::descriptors(*pid).len();
         let limit = format!("--nofile={0}:{0}", held + 20);
-        let done = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status();
-        match done {
+        let mut command = Command::new("prlimit");
+        command.args(["--pid", &pid.to_string(), &limit]);
+        // Nobody may do this to another user's process without a capability.
+        as_user(&mut command);
+        match command.status() {
             Ok(status) => assert!(status.success(), "prlimit: {status}"),
             Err(error) => return support::skip(&format!("no prlimit: {error}")),
         }
@@ -264,12 +269,11 @@ fn without_descriptors_it_waits_and_does_not_spin() {
     has_recovered(daemon, &workers);
 }
 
-/// A thousand of them hold echoes back that they never read: each is bounded, and closed by its time-out.
+/// Those that hold all the memory with echoes that they never read keep nobody out who wants next to nothing.
 #[test]
 fn a_crowd_that_never_reads_is_bounded_and_cut() {
     raise_open_files();
-    let setup = Setup::default().set("limits.write-timeout", "3s").set("limits.max-buffered", "16MiB");
-    let daemon = setup.start();
+    let daemon = Setup::default().set("limits.write-timeout", "3s").set("limits.max-buffered", "8MiB").start();
     let (workers, before) = (daemon.workers(), memory(&daemon));
     let count = size() / 10;
     let line = [vec![b'x'; 60_000], b"\n".to_vec()].concat();
@@ -282,8 +286,8 @@ fn a_crowd_that_never_reads_is_bounded_and_cut() {
         };
         let mut streams: Vec<TcpStream> = (0..count).map(deaf).collect();
         let (begin, mut most) = (Instant::now(), 0);
-        while !streams.is_empty() {
-            assert!(begin.elapsed() < 3 * DEADLINE, "{} are still there", streams.len());
+        while begin.elapsed() < Duration::from_secs(8) || streams.len() > count * 9 / 10 {
+            assert!(begin.elapsed() < 2 * DEADLINE, "{} are still there", streams.len());
             // As much as goes in, never a byte out.
             streams.retain_mut(|stream| match stream.write(&line) {
                 Ok(_) => true,
@@ -295,7 +299,8 @@ fn a_crowd_that_never_reads_is_bounded_and_cut() {
         most
     });
     println!("{count} that never read: {} KiB more; p99 {beside:?} for others", most.saturating_sub(before));
-    assert!(most < before + (96 << 10), "{most} KiB, {before} KiB before");
+    assert!(most < before + (64 << 10), "{most} KiB, {before} KiB before");
+    assert!(beside < Duration::from_secs(1), "{beside:?} for the others");
     assert!(counted(&daemon, "timed_out") > 0);
     has_recovered(daemon, &workers);
 }

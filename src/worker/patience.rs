@@ -2,10 +2,10 @@
 //!
 //! Promise: of each kind a connection has one entry in the timers at most. Nothing is pushed for a message: when an entry comes
 //! up it moves on to what has become of its deadline. Who waits for us is not idle.
+use super::Worker;
 use super::connection::Phase;
 use super::table::Key;
 use super::timers::millis;
-use super::Worker;
 use crate::config::Limits;
 use crate::ipc::scoreboard::Count;
 

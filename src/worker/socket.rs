@@ -2,7 +2,7 @@
 //!
 //! A turn: echo what is due, read, decode. The budget keeps one fast client from starving a thousand slow ones.
 use super::Worker;
-use super::budget::Answer;
+use super::budget::{Answer, LITTLE};
 use super::connection::{Connection, Notice, Phase};
 use super::outbox::Outbox;
 use super::pace::Turn;
@@ -163,14 +163,18 @@ impl Worker {
                 return Ok(None);
             }
         };
-        match self.budget.may_read(key, self.now) {
-            Answer::Read => {}
+        let most = match self.budget.may_read(key, connection.held(), self.now) {
+            Answer::Read => most,
+            Answer::ReadLittle => most.min(LITTLE),
             Answer::Wait => {
                 self.waiting.add(key, &mut self.table);
                 return Ok(None);
             }
-            Answer::Evict(holder) => self.evicted.push(holder),
-        }
+            Answer::Evict(holder) => {
+                self.evicted.push(holder);
+                most
+            }
+        };
         let count = connection.read(&mut self.spare, most)?;
         if let Some((pace, name)) = paced {
             pace.read(&mut connection.paid, count, name, &self.admission, self.now);

@@ -117,9 +117,8 @@ fn below_the_rate_nobody_waits() {
     let daemon = Setup::default().set("limits.max-rate-per-ip", 1_000_000).set("limits.max-byte-rate-per-ip", "1GiB");
     let daemon = daemon.start();
     let messages = |n| Messages::generated(Framing::Line, n, 100);
-    let mut clients: Vec<Client> = (0..10)
-        .map(|n| Client::connect(daemon.address, Framing::Line, messages(n)).unwrap().quota(2000))
-        .collect();
+    let mut clients: Vec<Client> =
+        (0..10).map(|n| Client::connect(daemon.address, Framing::Line, messages(n)).unwrap().quota(2000)).collect();
     drive(&mut clients, "all echoes", |clients| clients.iter().all(Client::served));
     let histories: Vec<History> = clients.into_iter().map(Client::leave).collect();
     assert_eq!(counted(&daemon, "delayed"), 0);
