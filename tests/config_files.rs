@@ -44,7 +44,7 @@ fn the_table_of_keys_holds_the_defaults() {
             key.dotted()
         );
     }
-    assert_eq!(KEYS.len(), 33);
+    assert_eq!(KEYS.len(), 42);
 }
 
 /// `[table]` and `key` of every active line, in order.
