@@ -182,8 +182,9 @@ mod tests {
             taken
         };
         assert_eq!(taken(10, 100), 1000);
-        let large = taken(100_000, 100);
-        assert!((6000..=8000).contains(&large), "{large}");
+        // Small ones and large ones in turn: what is expected of the next read is always wrong.
+        let mixed: usize = (0..100).map(|_| taken(10, 1) + taken(100_000, 1)).sum();
+        assert!((5000..=8000).contains(&mixed), "{mixed}");
         assert_eq!(pace.messages(&mut paid, name, &admission, 0), Turn::Now(usize::MAX));
     }
 }
