@@ -90,6 +90,23 @@ fn the_development_file_needs_no_root() {
     }
 }
 
+/// What [`every_key_is_read`] says of `[limits]`.
+fn every_limit() -> Limits {
+    Limits {
+        max_connections: None,
+        max_connections_per_ip: Some(5),
+        max_rate_per_ip: Some(6),
+        max_byte_rate_per_ip: Some(7 << 10),
+        idle_timeout: Some(Duration::from_secs(3600)),
+        first_message_timeout: Some(Duration::from_secs(8)),
+        write_timeout: Some(Duration::from_millis(10)),
+        max_buffered_per_connection: 4 << 10,
+        max_buffered: 9 << 20,
+        allow: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+        deny: vec!["10.0.0.1/32".parse().unwrap()],
+    }
+}
+
 #[test]
 fn every_key_is_read() {
     let config = parse(
@@ -118,19 +135,7 @@ fn every_key_is_read() {
             reload_timeout: Some(Duration::from_secs(14 * 86_400)),
             keepalive: None,
         },
-        limits: Limits {
-            max_connections: None,
-            max_connections_per_ip: Some(5),
-            max_rate_per_ip: Some(6),
-            max_byte_rate_per_ip: Some(7 << 10),
-            idle_timeout: Some(Duration::from_secs(3600)),
-            first_message_timeout: Some(Duration::from_secs(8)),
-            write_timeout: Some(Duration::from_millis(10)),
-            max_buffered_per_connection: 4 << 10,
-            max_buffered: 9 << 20,
-            allow: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
-            deny: vec!["10.0.0.1/32".parse().unwrap()],
-        },
+        limits: every_limit(),
         store: Store {
             directory: PathBuf::from("/srv/here/../a/b"),
             prefix: "a.B_c-9".to_owned(),
@@ -311,7 +316,7 @@ fn any_daemon() -> impl Strategy<Value = Daemon> {
 fn any_networks() -> impl Strategy<Value = Vec<IpNet>> {
     let network = (any::<IpAddr>(), any::<prop::sample::Index>()).prop_map(|(ip, length)| {
         let most = if ip.is_ipv4() { 32 } else { 128 };
-        IpNet::new(ip, u8::try_from(length.index(most + 1)).unwrap()).unwrap().trunc()
+        IpNet::new_assert(ip, u8::try_from(length.index(most + 1)).expect("at most 128")).trunc()
     });
     let plain = |network: &IpNet| !matches!(network, IpNet::V6(six) if six.addr().to_ipv4_mapped().is_some());
     proptest::collection::hash_set(network.prop_filter("no IPv4 in disguise", plain), 0..20)
