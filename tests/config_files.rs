@@ -102,8 +102,8 @@ fn every_limit() -> Limits {
         write_timeout: Some(Duration::from_millis(10)),
         max_buffered_per_connection: 4 << 10,
         max_buffered: 9 << 20,
-        allow: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
-        deny: vec!["10.0.0.1/32".parse().unwrap()],
+        allow: vec!["10.0.0.0/8".parse().expect("a network"), "::1/128".parse().expect("a network")],
+        deny: vec!["10.0.0.1/32".parse().expect("a network")],
     }
 }
 
