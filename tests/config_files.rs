@@ -1,7 +1,7 @@
 //! The configuration as it is shipped, printed and read back.
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use echostored::config::{
     Listen, Log, Method, OnDiskFull, OnOversize, Pem, Proxy, Retain, Rotate, Server, Space, Store, TABLES, Timezone,
     Tls, TlsVersion, Workers,
 };
+use ipnet::IpNet;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -44,7 +45,7 @@ fn the_table_of_keys_holds_the_defaults() {
             key.dotted()
         );
     }
-    assert_eq!(KEYS.len(), 43);
+    assert_eq!(KEYS.len(), 52);
 }
 
 /// `[table]` and `key` of every active line, in order.
@@ -90,12 +91,31 @@ fn the_development_file_needs_no_root() {
     }
 }
 
+/// What [`every_key_is_read`] says of `[limits]`.
+fn every_limit() -> Limits {
+    Limits {
+        max_connections: None,
+        max_connections_per_ip: Some(5),
+        max_rate_per_ip: Some(6),
+        max_byte_rate_per_ip: Some(7 << 10),
+        idle_timeout: Some(Duration::from_secs(3600)),
+        first_message_timeout: Some(Duration::from_secs(8)),
+        write_timeout: Some(Duration::from_millis(10)),
+        max_buffered_per_connection: 4 << 10,
+        max_buffered: 9 << 20,
+        allow: vec!["10.0.0.0/8".parse().expect("a network"), "::1/128".parse().expect("a network")],
+        deny: vec!["10.0.0.1/32".parse().expect("a network")],
+    }
+}
+
 #[test]
 fn every_key_is_read() {
     let config = parse(
         "[server]\nlisten = ['0.0.0.0:0', '[fe80::1%2]:9', 'unix:run/./s']\nunix-mode = '666'\nworkers = 64\nframing = 'octet-counted'\necho = 'synced'\n\
          max-message-size = '16MiB'\non-oversize = 'split'\nshutdown-timeout = 0\nreload-timeout = '2w'\nkeepalive = '0'\n\
-         [limits]\nmax-connections = '0'\nwrite-timeout = '10ms'\n\
+         [limits]\nmax-connections = '0'\nmax-connections-per-ip = 5\nmax-rate-per-ip = 6\nmax-byte-rate-per-ip = '7KiB'\n\
+         idle-timeout = '1h'\nfirst-message-timeout = '8s'\nwrite-timeout = '10ms'\nmax-buffered-per-connection = '4KiB'\n\
+         max-buffered = '9MiB'\nallow = ['10.0.0.0/8', '::1']\ndeny = ['10.0.0.1/32']\n\
          [store]\ndirectory = '../a/./b//'\nprefix = 'a.B_c-9'\nformat = 'jsonl'\nfile-mode = '660'\nsync-interval = 0\n\
          on-disk-full = 'reject'\n\
          [rotate]\nmax-size = 4096\ninterval = '1h30m'\ntimezone = 'local'\non-close = ['/bin/ship', '--fast']\non-close-timeout = '10s'\n\
@@ -121,7 +141,7 @@ fn every_key_is_read() {
             reload_timeout: Some(Duration::from_secs(14 * 86_400)),
             keepalive: None,
         },
-        limits: Limits { max_connections: None, write_timeout: Some(Duration::from_millis(10)) },
+        limits: every_limit(),
         tls: Tls::default(),
         proxy: Proxy::default(),
         store: Store {
@@ -372,14 +392,45 @@ fn any_daemon() -> impl Strategy<Value = Daemon> {
     })
 }
 
+fn any_networks() -> impl Strategy<Value = Vec<IpNet>> {
+    let network = (any::<IpAddr>(), any::<prop::sample::Index>()).prop_map(|(ip, length)| {
+        let most = if ip.is_ipv4() { 32 } else { 128 };
+        IpNet::new_assert(ip, u8::try_from(length.index(most + 1)).expect("at most 128")).trunc()
+    });
+    let plain = |network: &IpNet| !matches!(network, IpNet::V6(six) if six.addr().to_ipv4_mapped().is_some());
+    proptest::collection::hash_set(network.prop_filter("no IPv4 in disguise", plain), 0..20)
+        .prop_map(|set| set.into_iter().collect())
+}
+
+fn any_limits() -> impl Strategy<Value = Limits> {
+    let count = || option::of(1u32..=1_000_000);
+    let time = || option::of(time(10, 31_622_400_000));
+    let sizes = (option::of(1024u64..=1 << 40), 4096usize..=64 << 20, 1usize << 20..=1 << 40);
+    ((count(), count(), count()), (time(), time(), time()), sizes, (any_networks(), any_networks())).prop_map(
+        |(counts, times, (max_byte_rate_per_ip, max_buffered_per_connection, max_buffered), (allow, deny))| Limits {
+            max_connections: counts.0,
+            max_connections_per_ip: counts.1,
+            max_rate_per_ip: counts.2,
+            max_byte_rate_per_ip,
+            idle_timeout: times.0,
+            first_message_timeout: times.1,
+            write_timeout: times.2,
+            max_buffered_per_connection,
+            max_buffered,
+            allow,
+            deny,
+        },
+    )
+}
+
 prop_compose! {
     fn any_config()(
         server in any_server(), tls in any_tls(), proxy in any_proxy(), store in any_store(), rotate in any_rotate(), daemon in any_daemon(), level in any_choice(),
-        retain in any_retain(), method in any_choice(), max_connections in option::of(1u32..=1_000_000), write_timeout in option::of(time(10, 31_622_400_000)), socket in option::of(any_path()),
+        retain in any_retain(), method in any_choice(), limits in any_limits(), socket in option::of(any_path()),
     ) -> Config {
         let mut config =
             Config {
-                server, limits: Limits { max_connections, write_timeout }, tls, proxy, store, rotate, retain,
+                server, limits, tls, proxy, store, rotate, retain,
                 compress: Compress { method }, daemon, log: Log { level },
                 control: Control { socket },
             };

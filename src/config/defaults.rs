@@ -47,6 +47,10 @@ pub const MIN_VERSION: TlsVersion = TlsVersion::V1_2;
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// `proxy.header-timeout`.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// `limits.max-buffered-per-connection`, bytes.
+pub const MAX_BUFFERED_PER_CONNECTION: usize = 256 << 10;
+/// `limits.max-buffered`, bytes.
+pub const MAX_BUFFERED: usize = 64 << 20;
 /// `store.directory`.
 pub const DIRECTORY: &str = "/var/lib/echostored";
 /// `store.prefix`.
@@ -93,7 +97,19 @@ impl Default for Server {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: MAX_CONNECTIONS, write_timeout: WRITE_TIMEOUT }
+        Self {
+            max_connections: MAX_CONNECTIONS,
+            max_connections_per_ip: None,
+            max_rate_per_ip: None,
+            max_byte_rate_per_ip: None,
+            idle_timeout: None,
+            first_message_timeout: None,
+            write_timeout: WRITE_TIMEOUT,
+            max_buffered_per_connection: MAX_BUFFERED_PER_CONNECTION,
+            max_buffered: MAX_BUFFERED,
+            allow: Vec::new(),
+            deny: Vec::new(),
+        }
     }
 }
 

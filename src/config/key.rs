@@ -3,6 +3,7 @@ use super::read::{Given, Refused};
 use super::types::Config;
 
 /// A key of the configuration file.
+#[derive(Clone, Copy)]
 pub struct Key {
     /// Its table, without brackets.
     pub table: &'static str,

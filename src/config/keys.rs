@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::key::{Key, put};
+use super::limits::{LIMITS, NETWORKS};
+use super::networks::print as networks;
 use super::print::{array, choice, path, pem, quoted, size, space, time, time_or_off};
 use super::read::Refused;
 use super::types::Workers;
@@ -14,9 +16,9 @@ pub const TABLES: &[&str] =
 /// What may be written for a PEM file.
 const PEM: &str = r#"the path of a file, such as "/etc/echostored/tls.pem", or "credential:NAME" for one that systemd gives; "": none"#;
 
-const MAX_TIME: Duration = Duration::from_secs(366 * 86_400);
+pub(super) const MAX_TIME: Duration = Duration::from_secs(366 * 86_400);
 const MILLISECOND: Duration = Duration::from_millis(1);
-const TEN_MILLISECONDS: Duration = Duration::from_millis(10);
+pub(super) const TEN_MILLISECONDS: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 /// The kernel's `MAX_TCP_KEEPIDLE`.
@@ -26,7 +28,24 @@ const MIN_ROTATE: u64 = 4 << 10;
 const MAX_AGE: Duration = Duration::from_secs(36_600 * 86_400);
 
 /// Every key, by table, in the order of the documentation.
-pub const KEYS: &[Key] = &[
+pub const KEYS: &[Key] =
+    &joined::<{ SERVER.len() + LIMITS.len() + AFTER_LIMITS.len() }>(&[SERVER, LIMITS, AFTER_LIMITS]);
+
+const fn joined<const COUNT: usize>(parts: &[&[Key]]) -> [Key; COUNT] {
+    let mut all = [parts[0][0]; COUNT];
+    let (mut part, mut row, mut at) = (0, 0, 0);
+    while part < parts.len() {
+        if row == parts[part].len() {
+            (part, row) = (part + 1, 0);
+        } else {
+            all[at] = parts[part][row];
+            (row, at) = (row + 1, at + 1);
+        }
+    }
+    all
+}
+
+const SERVER: &[Key] = &[
     Key {
         table: "server",
         name: "listen",
@@ -133,26 +152,9 @@ pub const KEYS: &[Key] = &[
         set: |c, v| put(&mut c.server.keepalive, v.keepalive(SECOND..=MAX_KEEPALIVE)),
         get: |c| time_or_off(c.server.keepalive),
     },
-    Key {
-        table: "limits",
-        name: "max-connections",
-        default: "10000",
-        doc: "Connections at once, over all workers",
-        allowed: "a whole number from 1 to 1000000; 0: no limit",
-        restart: None,
-        set: |c, v| put(&mut c.limits.max_connections, v.count_or_off(1..=1_000_000)),
-        get: |c| c.limits.max_connections.unwrap_or_default().to_string(),
-    },
-    Key {
-        table: "limits",
-        name: "write-timeout",
-        default: r#""30s""#,
-        doc: "A client that leaves its echoes unread for so long is closed",
-        allowed: r#"a time from 10ms to 366d, such as "30s"; "0": off"#,
-        restart: None,
-        set: |c, v| put(&mut c.limits.write_timeout, v.time_or_off(TEN_MILLISECONDS..=MAX_TIME)),
-        get: |c| time_or_off(c.limits.write_timeout),
-    },
+];
+
+const AFTER_LIMITS: &[Key] = &[
     Key {
         table: "tls",
         name: "listen",
@@ -228,10 +230,10 @@ pub const KEYS: &[Key] = &[
         name: "from",
         default: "[]",
         doc: "Connections from there must begin with a PROXY header, which names the real client",
-        allowed: r#"an array of up to 4096 addresses and networks, such as "192.0.2.7" or "2001:db8::/32""#,
+        allowed: NETWORKS,
         restart: None,
         set: |c, v| put(&mut c.proxy.from, v.networks()),
-        get: |c| array(&c.proxy.from),
+        get: |c| networks(&c.proxy.from),
     },
     Key {
         table: "proxy",

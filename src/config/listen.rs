@@ -1,5 +1,4 @@
 //! The places to listen at, as the file writes them. Never looks up a name, never asks whether an address is free.
-use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -7,7 +6,6 @@ use super::read::{Given, Read, Refused};
 use super::types::Listen;
 
 const MAX_LISTEN: usize = 64;
-const MAX_NETWORKS: usize = 4096;
 
 impl Given<'_> {
     pub fn listen(&self) -> Read<Vec<Listen>> {
@@ -19,10 +17,6 @@ impl Given<'_> {
 
     pub fn addresses(&self) -> Read<Vec<SocketAddr>> {
         self.different(MAX_LISTEN, |one| one.address())
-    }
-
-    pub fn networks(&self) -> Read<Vec<IpNet>> {
-        self.different(MAX_NETWORKS, |one| one.network())
     }
 
     /// At most `most` different elements of an array, each read by `read`.
@@ -40,19 +34,6 @@ impl Given<'_> {
             addresses.push(address.map_err(|refused| Refused { span: Some(element.span()), ..refused })?);
         }
         if addresses.len() <= most { Ok(addresses) } else { Err(Refused::why(format!("{} of them", addresses.len()))) }
-    }
-
-    /// An address alone is a network of one.
-    fn network(&self) -> Read<IpNet> {
-        let text = self.text()?;
-        let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-        match network {
-            None => Err(Refused::why("neither an IP address nor a network")),
-            Some(network) if network.trunc() != network => {
-                Err(Refused::why(format!("has bits beyond the prefix: {} is meant", network.trunc())))
-            }
-            Some(network) => Ok(network),
-        }
     }
 
     /// Without the `@` of an abstract name: whoever is in the network namespace could use that, whatever its mode.

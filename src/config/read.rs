@@ -104,6 +104,11 @@ impl Given<'_> {
         }
     }
 
+    /// A size of memory.
+    pub fn memory(&self, allowed: RangeInclusive<u64>) -> Read<usize> {
+        usize::try_from(self.size_between(allowed)?).map_err(|_| Refused::default())
+    }
+
     pub fn size_or_off(&self, allowed: RangeInclusive<u64>) -> Read<Option<u64>> {
         if self.size()? == 0 { Ok(None) } else { self.size_between(allowed).map(Some) }
     }

@@ -1,10 +1,11 @@
 //! The effective configuration: plain values, no file, no defaults by themselves, no behaviour. A `Config` that
 //! [`super::parse`] returns holds to every limit named here; one put together by hand is trusted, never checked.
-use ipnet::IpNet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 /// The effective configuration: validated, with all units resolved and all paths absolute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,8 +129,26 @@ pub enum OnOversize {
 pub struct Limits {
     /// Connections at once, over all workers; 1 to 1,000,000. `None`: no limit. Default: 10,000.
     pub max_connections: Option<u32>,
+    /// Connections at once of one address, over all workers; 1 to 1,000,000. `None`: no limit (default).
+    pub max_connections_per_ip: Option<u32>,
+    /// Whole messages a second of one address, over all workers; 1 to 1,000,000. `None`: no limit (default).
+    pub max_rate_per_ip: Option<u32>,
+    /// Bytes a second of one address, over all workers; 1 KiB to 1 TiB. `None`: no limit (default).
+    pub max_byte_rate_per_ip: Option<u64>,
+    /// How long a client that nothing is owed to may send no whole message; 10 ms to 366 d. `None`: for ever (default).
+    pub idle_timeout: Option<Duration>,
+    /// How long a new client may take for its first whole message; 10 ms to 366 d. `None`: for ever (default).
+    pub first_message_timeout: Option<Duration>,
     /// How long a client may leave its echoes unread; 10 ms to 366 d. `None`: off. Default: 30 s.
     pub write_timeout: Option<Duration>,
+    /// What a connection may hold beyond one message; 4 KiB to 64 MiB. Default: 256 KiB.
+    pub max_buffered_per_connection: usize,
+    /// What the connections of a worker may hold together; 1 MiB to 1 TiB. Default: 64 MiB.
+    pub max_buffered: usize,
+    /// Networks that may connect; empty: all (default).
+    pub allow: Vec<IpNet>,
+    /// Networks that may not. Of all rules that match an address the most specific one counts; default: none.
+    pub deny: Vec<IpNet>,
 }
 
 /// `[tls]`: clients that come encrypted. [`certificate`](Self::certificate) and [`key`](Self::key) are there if `listen` is

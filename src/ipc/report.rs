@@ -169,6 +169,16 @@ counts! {
         bad_proxy_headers: BadProxyHeaders,
         /// Connections closed for a TLS handshake that failed, or took too long.
         handshake_failures: HandshakeFailures,
+        /// Clients turned away by `limits.allow` and `limits.deny`.
+        denied: Denied,
+        /// Clients turned away because their address had enough connections.
+        too_many: TooMany,
+        /// Connections closed because no whole message came for `limits.idle-timeout`.
+        idle: Idle,
+        /// Connections closed because their first message took longer than `limits.first-message-timeout`.
+        late: Late,
+        /// Times that a connection had to wait for its address's rate.
+        delayed: Delayed,
         /// Times that accepting paused, for want of descriptors or by `limits.max-connections`.
         accept_pauses: AcceptPauses,
         /// Connections closed because there was no room for their messages.

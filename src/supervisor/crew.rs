@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::exit::{self, Fatal};
 use crate::ipc::control::{Channel, ToSupervisor, ToWorker, ToWriter};
 use crate::ipc::link::{self, Link, MAX_LINKS, PrivatePipe, WorkerEnds};
-use crate::ipc::scoreboard::{Admission, Scoreboard};
+use crate::ipc::scoreboard::Scoreboard;
 use crate::ipc::seat::{Entrance, WorkerSeat, WriterSeat};
 use crate::ipc::wiring::{self, Descriptor, Held, Role};
 use crate::store::record;
@@ -226,7 +226,7 @@ impl Supervisor {
         inventory.extend([own(Descriptor::DataWrite, &ends.data), own(Descriptor::AckRead, &ends.acks)]);
         let pid = fork_role(&wiring::keep(Role::Worker, &inventory), |child| {
             enter(&format!("worker {number}"), &format!("worker {number}"));
-            let admission = Admission::map(child.adopt(&self.ground.admission_memory).as_fd());
+            let admission = self.ground.admission.map_again(child.adopt(&self.ground.admission_memory).as_fd());
             let scoreboard = Scoreboard::map(child.adopt(&prepared.memory).as_fd());
             let entrance = |(fd, speaks)| Entrance { listener: Listener::from_fd(child.adopt(&fd)), speaks };
             let (Ok(admission), Ok(scoreboard)) = (admission, scoreboard) else { return crate::exit::FAILED };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::config;
 use crate::exit;
 use crate::ipc::command::{self, Reply, Request};
-use crate::ipc::report::{ArchiverCounts, Backlog, Report};
+use crate::ipc::report::{ArchiverCounts, Backlog, Report, WorkerCounts};
 
 /// The daemon answers within 30 s that something takes too long. One that does not is itself hung.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -169,6 +169,7 @@ fn text(report: &Report) -> String {
         ("closed", archiver.as_ref().map_or_else(|| "not known".to_owned(), |archiver| closed(&archiver.backlog))),
         ("archived", archived(&totals.archiver)),
         ("accepted", format!("{} connections", totals.workers.accepted)),
+        ("turned away", turned_away(&totals.workers)),
     ];
     let mut text = String::new();
     for (name, value) in rows {
@@ -213,6 +214,13 @@ fn archived(counts: &ArchiverCounts) -> String {
     let ArchiverCounts { sealed, compressed, pruned, hooked, hook_failures, archive_faults } = counts;
     let hooks = format!("{hooked} handed on ({hook_failures} failures)");
     format!("{sealed} sealed, {compressed} compressed, {pruned} deleted, {hooks}, {archive_faults} faults")
+}
+
+/// Those whom `[limits]` has closed or held up.
+fn turned_away(counts: &WorkerCounts) -> String {
+    let WorkerCounts { denied, too_many, idle, late, timed_out, delayed, .. } = counts;
+    let ended = format!("{idle} idle, {late} late with their first message, {timed_out} not reading");
+    format!("{denied} denied, {too_many} too many of an address; closed: {ended}; {delayed} delays by rate")
 }
 
 fn serving(ready: bool) -> &'static str {

@@ -1,7 +1,8 @@
 //! The worker's memory bound: how many bytes all its connections may hold, and who may go on when it is reached.
 //!
-//! Promise: memory is bounded by the limit plus one connection's bound, and some connection always makes progress. Pure.
+//! Promise: memory is bounded by the limit and its reserve plus one connection's bound, and some connection always makes progress. Pure.
 use super::table::Key;
+use crate::config::Config;
 
 /// How long (milliseconds) a connection may take to finish a message beyond the limit.
 const LEASE: u64 = 5000;
@@ -16,6 +17,12 @@ pub struct Budget {
     lease: Option<(Key, u64)>,
 }
 
+/// What a connection that holds nothing may read when the limit is reached: enough for a short message. There is a reserve for
+/// that, so that those who hold much do not keep out those who want next to nothing.
+pub const LITTLE: usize = 4 << 10;
+/// The reserve is this part of the limit.
+const RESERVE: usize = 4;
+
 /// Whether a connection may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -23,13 +30,21 @@ pub enum Answer {
     Read,
     /// Not now.
     Wait,
+    /// It may, a little: [`LITTLE`] at most.
+    ReadLittle,
     /// It may, and this one, whose time is up, must be closed.
     Evict(Key),
 }
 
 impl Budget {
+    /// The budget of a worker: `limits.max-buffered`, and at least four connections' own bounds.
+    pub fn of(config: &Config) -> Self {
+        let connection = config.server.max_message_size + 4 * config.limits.max_buffered_per_connection;
+        Self::new(config.limits.max_buffered.max(4 * connection))
+    }
+
     /// A budget of `limit` bytes.
-    pub fn new(limit: usize) -> Self {
+    fn new(limit: usize) -> Self {
         Self { limit, held: 0, lease: None }
     }
 
@@ -42,11 +57,14 @@ impl Budget {
         self.held >= self.limit
     }
 
-    /// Whether `key` may read at `now` (milliseconds).
-    pub fn may_read(&mut self, key: Key, now: u64) -> Answer {
+    /// Whether `key`, which holds so many bytes, may read at `now` (milliseconds).
+    pub fn may_read(&mut self, key: Key, held: usize, now: u64) -> Answer {
         if !self.is_tight() {
             self.lease = None;
             return Answer::Read;
+        }
+        if held == 0 && self.held < self.limit + self.limit / RESERVE {
+            return Answer::ReadLittle;
         }
         let answer = match self.lease {
             Some((holder, _)) if holder == key => return Answer::Read,
@@ -80,15 +98,29 @@ mod tests {
     fn when_memory_is_short_one_at_a_time_goes_on_and_gives_back() {
         let [a, b] = [0, 1].map(|n| Key::from_token(Key::FIRST_TOKEN + n));
         let mut budget = Budget::new(100);
-        assert_eq!([budget.may_read(a, 0), budget.may_read(b, 0)], [Read, Read]);
+        assert_eq!([budget.may_read(a, 1, 0), budget.may_read(b, 1, 0)], [Read, Read]);
         budget.changed(0, 100);
-        assert_eq!([budget.may_read(a, 10), budget.may_read(b, 20), budget.may_read(a, 4999)], [Read, Wait, Read]);
+        assert_eq!(
+            [budget.may_read(a, 1, 10), budget.may_read(b, 1, 20), budget.may_read(a, 1, 4999)],
+            [Read, Wait, Read]
+        );
         assert!(!budget.is_open(5009));
         assert!(budget.is_open(5010));
-        assert_eq!([budget.may_read(b, 5010), budget.may_read(a, 5011)], [Evict(a), Wait]);
+        assert_eq!([budget.may_read(b, 1, 5010), budget.may_read(a, 1, 5011)], [Evict(a), Wait]);
         budget.release(b);
-        assert_eq!([budget.may_read(a, 5012), budget.may_read(b, 5013)], [Read, Wait]);
+        assert_eq!([budget.may_read(a, 1, 5012), budget.may_read(b, 1, 5013)], [Read, Wait]);
         budget.changed(100, 40);
-        assert_eq!(budget.may_read(b, 5014), Read);
+        assert_eq!(budget.may_read(b, 1, 5014), Read);
+    }
+
+    #[test]
+    fn who_holds_nothing_reads_a_little_from_the_reserve() {
+        let [a, b] = [0, 1].map(|n| Key::from_token(Key::FIRST_TOKEN + n));
+        let mut budget = Budget::new(100);
+        budget.changed(0, 100);
+        assert_eq!([budget.may_read(a, 50, 0), budget.may_read(b, 50, 0)], [Read, Wait]);
+        assert_eq!(budget.may_read(b, 0, 0), ReadLittle);
+        budget.changed(0, 25);
+        assert_eq!(budget.may_read(b, 0, 0), Wait);
     }
 }

@@ -9,8 +9,11 @@
 //! `decoded`: messages up to here are in frames. `released`: their records are safe, so they may be echoed. The echo is
 //! thus byte-exact and in order by construction, and no byte of another connection can get into it.
 use super::echo;
+use super::guests::Visit;
+use super::pace::Paid;
 use super::spare::{KEEP, Spare};
 use super::transport::{End, Transport};
+use crate::ipc::visitors::Name;
 use crate::protocol::framing::{Decoder, Step};
 use crate::store::record::Head;
 use crate::sys::poll::Event;
@@ -23,8 +26,6 @@ const READ_MIN: usize = 4 << 10;
 const READ_MAX: usize = 256 << 10;
 /// A read before the first message: a TLS record.
 const NEGOTIATE_MAX: usize = 16 << 10;
-/// How many bytes may be held beyond one message, so that there is always something to decode.
-const SLACK: usize = 256 << 10;
 
 /// What the connection is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,8 @@ pub struct Connection {
     /// Cut off, within TLS: what has no end is no message.
     cut: bool,
     read_size: usize,
+    /// How many bytes may be held beyond one message, so that there is always something to decode.
+    slack: usize,
     phase: Phase,
     /// It stands in a list of those that wait, see [`super::parking`].
     pub parked: bool,
@@ -91,6 +94,16 @@ pub struct Connection {
     pub proxied: bool,
     /// When a lingering close ends (milliseconds of the worker's clock).
     pub lingers_until: u64,
+    /// Its stay, once its address is known to be welcome.
+    pub visit: Option<Visit>,
+    /// What it has paid for of its address's rate.
+    pub paid: Paid,
+    /// It waits for its address's rate: no reading, no decoding.
+    pub delayed: bool,
+    /// It has sent a whole message.
+    pub heard: bool,
+    /// When its client was last not idle (milliseconds of the worker's clock).
+    pub active: u64,
     /// A deadline of it stands in the timers.
     pub timed: bool,
     /// Since when (milliseconds of the worker's clock) the client has not taken what is due.
@@ -98,8 +111,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection that was just accepted.
-    pub fn new(transport: Transport, peer: Peer, decoder: Decoder) -> Self {
+    /// A connection that was just accepted, at `now`; it may hold `slack` bytes beyond one message.
+    pub fn new(transport: Transport, peer: Peer, decoder: Decoder, slack: usize, now: u64) -> Self {
         Self {
             transport,
             peer,
@@ -117,11 +130,17 @@ impl Connection {
             stopping: false,
             cut: false,
             read_size: READ_MIN,
+            slack,
             phase: Phase::Open,
             parked: false,
             enters_by: 0,
             proxied: false,
             lingers_until: 0,
+            visit: None,
+            paid: Paid::default(),
+            delayed: false,
+            heard: false,
+            active: now,
             timed: false,
             stalled_since: None,
         }
@@ -152,7 +171,7 @@ impl Connection {
     /// Whether its buffer is within its bound. One that is full drops its echoed bytes first, were they ever so few: at
     /// most once a message, since a whole message fits into what is then left.
     pub fn has_room(&mut self) -> bool {
-        let bound = self.decoder.enough() + SLACK;
+        let bound = self.decoder.enough() + self.slack;
         if self.buffer.len() >= bound && self.echoed > self.base {
             self.drop_echoed();
         }
@@ -164,12 +183,12 @@ impl Connection {
         self.undecoded && matches!(self.phase, Phase::Open | Phase::HalfClosed)
     }
 
-    /// Reads once, if need be into a buffer of `spare`. The bytes read; `Ok(0)`: nothing there now, or the end.
+    /// Reads once, at most `most` bytes, if need be into a buffer of `spare`. The bytes read; `Ok(0)`: nothing there now, or the end.
     ///
     /// # Errors
     /// The connection is broken; what was not decoded is lost.
-    pub fn read(&mut self, spare: &mut Spare) -> io::Result<usize> {
-        let limit = self.read_size.min(self.decoder.enough() + SLACK);
+    pub fn read(&mut self, spare: &mut Spare, most: usize) -> io::Result<usize> {
+        let limit = self.read_size.min(self.decoder.enough() + self.slack).min(most);
         if self.buffer.capacity() == 0 {
             self.buffer = spare.take(limit);
         }
@@ -285,6 +304,7 @@ impl Connection {
     /// The daemon stops: whole messages that have arrived are still stored and echoed, then the close lingers.
     pub fn finish_up(&mut self) {
         self.stopping = true;
+        self.delayed = false;
         if self.phase == Phase::Entering || (self.phase == Phase::Open && !self.undecoded) {
             self.refuse();
         }
@@ -295,10 +315,11 @@ impl Connection {
         self.phase = Phase::Entering;
     }
 
-    /// It has come in, perhaps with its first bytes.
-    pub fn has_entered(&mut self, head: Head) {
+    /// It has come in at `now`, perhaps with its first bytes.
+    pub fn has_entered(&mut self, head: Head, now: u64) {
         self.head = head;
         self.phase = Phase::Open;
+        self.active = now;
         self.undecoded = !self.buffer.is_empty();
     }
 
@@ -324,6 +345,16 @@ impl Connection {
     /// It has none, until the socket says so.
     pub fn wait_for_bytes(&mut self) {
         self.readable = self.ending;
+    }
+
+    /// By what its address's rate goes, if one holds for it: what has arrived when the daemon stops does not wait.
+    pub fn paced(&self) -> Option<Name> {
+        self.visit.as_ref().filter(|_| !self.stopping).map(|visit| visit.name)
+    }
+
+    /// Whether it is we who keep it waiting: for an echo, for memory, for its rate, for the writer.
+    pub fn waits_for_us(&self) -> bool {
+        self.echoed < self.decoded || self.undecoded || self.parked || self.delayed || self.stopping
     }
 
     /// All messages up to `position` are safe.

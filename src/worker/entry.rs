@@ -29,6 +29,8 @@ pub struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     Waiting,
+    /// The proxy has named the client.
+    Named,
     In,
     /// What came is no PROXY header.
     NoHeader,
@@ -53,7 +55,7 @@ impl Entry {
     }
 
     /// Whether `peer` is a proxy that speaks for others.
-    fn is_proxy(&self, peer: Peer) -> bool {
+    pub fn is_proxy(&self, peer: Peer) -> bool {
         match peer {
             Peer::Inet(address) => self.proxies.iter().any(|network| network.contains(&address.ip())),
             Peer::Unix { .. } => false,
@@ -88,6 +90,14 @@ impl Worker {
                 self.table.enqueue(key);
                 return Ok(false);
             }
+            Progress::Named => match self.guests.judge(connection.peer, &self.admission) {
+                Ok(visit) => connection.visit = visit,
+                Err(refusal) => {
+                    connection.close();
+                    self.limits.tell_refusal(refusal, connection.peer, &self.scoreboard, self.now);
+                    return Ok(false);
+                }
+            },
             Progress::In => {}
         }
         while connection.is_readable() && !connection.transport.is_established() {
@@ -152,7 +162,7 @@ fn hear_proxy(connection: &mut Connection, scratch: &mut Vec<u8>) -> io::Result<
                 if let Some(client) = client {
                     connection.peer = Peer::of(client);
                 }
-                Ok(Progress::In)
+                Ok(Progress::Named)
             }
         },
     }

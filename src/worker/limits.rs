@@ -1,6 +1,7 @@
 //! Telling of clients that went beyond a limit: counted always, logged a few times in a while.
 use super::connection::Notice;
-use crate::ipc::scoreboard::{Count, Scoreboard};
+use super::guests::Refusal;
+use crate::ipc::scoreboard::{Count, Scoreboard, Uncounted};
 use crate::log::Limiter;
 use crate::sys::socket::Peer;
 
@@ -14,6 +15,10 @@ pub struct Limits {
     full: Limiter,
     proxy: Limiter,
     handshake: Limiter,
+    denied: Limiter,
+    crowd: Limiter,
+    silence: Limiter,
+    delay: Limiter,
 }
 
 impl Limits {
@@ -55,6 +60,39 @@ impl Limits {
     /// Logs a connection that did not come in in time.
     pub fn tell_late_entry(&self, peer: Peer, what: &str, now: u64) {
         say(&self.handshake, now, format_args!("{peer} did not bring {what}; closing"));
+    }
+
+    /// Counts a client that was turned away, and logs it.
+    pub fn tell_refusal(&self, refusal: Refusal, peer: Peer, scoreboard: &Scoreboard, now: u64) {
+        match refusal {
+            Refusal::Denied => {
+                scoreboard.add(Count::Denied, 1);
+                say(&self.denied, now, format_args!("{peer} may not connect (limits.allow, limits.deny); closed"));
+            }
+            Refusal::TooMany(why) => {
+                scoreboard.add(Count::TooMany, 1);
+                let why = match why {
+                    Uncounted::TooMany => "limits.max-connections-per-ip is reached for its address",
+                    Uncounted::NoPlace => "there are too many addresses to count",
+                };
+                say(&self.crowd, now, format_args!("{peer} is one too many: {why}; closed"));
+            }
+        }
+    }
+
+    /// Logs a client that sent no whole message in time.
+    pub fn tell_silence(&self, peer: Peer, first: bool, now: u64) {
+        let key = if first { "first-message-timeout" } else { "idle-timeout" };
+        say(&self.silence, now, format_args!("{peer} sent no whole message for limits.{key}; closing"));
+    }
+
+    /// Logs a client whose address is over its rate.
+    pub fn tell_delay(&self, peer: Peer, now: u64) {
+        say(
+            &self.delay,
+            now,
+            format_args!("{peer} waits: its address is over limits.max-rate-per-ip or max-byte-rate-per-ip"),
+        );
     }
 
     /// Logs that the connections of all workers are at the limit.

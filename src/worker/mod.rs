@@ -9,9 +9,12 @@ mod connection;
 mod door;
 mod echo;
 mod entry;
+mod guests;
 mod limits;
 mod outbox;
+mod pace;
 mod parking;
+mod patience;
 mod socket;
 mod spare;
 mod table;
@@ -36,14 +39,18 @@ use budget::Budget;
 use connection::Connection;
 use door::{Arrival, Door};
 use entry::Entry;
+use guests::{Guests, Visit};
 use nix::sys::signal::Signal;
 use outbox::Outbox;
+use pace::Pace;
 use parking::Parking;
+use patience::Silence;
 use spare::Spare;
 use std::io;
 use std::time::{Duration, Instant};
 use table::{Key, Table};
-use timers::Timers;
+use timers::{Timers, millis};
+use transport::Transport;
 
 const CONTROL: u64 = 0;
 const SIGNALS: u64 = 1;
@@ -55,8 +62,6 @@ const LISTENERS: u64 = 16;
 const WAIT_TICK: u64 = 50;
 /// A worker without a supervisor is gone after this (milliseconds), whatever its clients do.
 const ORPHAN_DEADLINE: u64 = 1500;
-/// What a worker's connections may hold together; at least four connections' own bounds.
-const MEMORY: usize = 64 << 20;
 
 /// Runs a worker to its end; returns the exit code.
 pub fn run(seat: WorkerSeat) -> u8 {
@@ -96,7 +101,14 @@ struct Worker {
     acks: OwnedFd,
     budget: Budget,
     timers: Timers,
+    /// Of clients that are to say something.
+    quiet: Timers,
+    /// Of those that are over their rate.
+    delays: Timers,
     limits: limits::Limits,
+    guests: Guests,
+    pace: Option<Pace>,
+    silence: Silence,
     /// Connections with undecoded bytes that wait for room in the outbox.
     blocked: Parking,
     /// Connections that wait for memory before they may read.
@@ -140,7 +152,7 @@ impl Worker {
         poller.add(&channel, CONTROL, Interest::Input)?;
         poller.add(&signals, SIGNALS, Interest::Input)?;
         poller.add(&ends.acks, ACKS, Interest::Input)?;
-        let memory = MEMORY.max(4 * (config.server.max_message_size + (1 << 20)));
+        let started = Instant::now();
         Ok(Self {
             state: State::Serving,
             seat,
@@ -153,9 +165,14 @@ impl Worker {
             outbox,
             pipe_watched: false,
             acks: ends.acks,
-            budget: Budget::new(memory),
+            budget: Budget::of(&config),
             timers: Timers::default(),
+            quiet: Timers::default(),
+            delays: Timers::default(),
             limits: limits::Limits::default(),
+            guests: Guests::new(&config.limits, seat),
+            pace: Pace::new(&config.limits, &admission, started),
+            silence: Silence::of(&config.limits),
             blocked: Parking::default(),
             waiting: Parking::default(),
             evicted: Vec::new(),
@@ -167,7 +184,7 @@ impl Worker {
             admission,
             poller,
             signals,
-            started: Instant::now(),
+            started,
             now: 0,
             stamp: None,
             write_timeout: config.limits.write_timeout.map(millis),
@@ -195,9 +212,10 @@ impl Worker {
                 self.pause_exhausted(&error);
             }
             if !self.waiting.is_empty() && self.budget.is_open(self.now) {
-                self.waiting.release(&mut self.table);
+                self.waiting.release(&mut self.table, self.now);
             }
             self.pump_all();
+            self.expire_quiet();
             self.flush()?;
             self.scoreboard.set(Count::Connections, self.table.len() as u64);
             if self.is_done() {
@@ -280,9 +298,7 @@ impl Worker {
 
     fn accept(&mut self, token: u64) {
         let accepted = match self.door.next(token, &self.admission) {
-            Arrival::Connection(stream, peer, speaks) => {
-                self.welcome(stream, peer, speaks).inspect_err(|_| self.admission.leave(self.seat))
-            }
+            Arrival::Connection(stream, peer, speaks) => self.let_in(stream, peer, speaks),
             Arrival::Nothing => return,
             Arrival::Full => {
                 self.scoreboard.add(Count::AcceptPauses, 1);
@@ -303,21 +319,44 @@ impl Worker {
         self.door.pause(&self.poller, self.now, true);
     }
 
-    fn welcome(&mut self, stream: Stream, peer: Peer, speaks: Speaks) -> io::Result<()> {
+    /// Judges who has been accepted, and takes it in; one who speaks for others is judged when it has named them.
+    fn let_in(&mut self, stream: Stream, peer: Peer, speaks: Speaks) -> io::Result<()> {
+        let transport = self.entry.transport(stream, speaks).inspect_err(|_| self.admission.leave(self.seat))?;
+        if self.entry.is_proxy(peer) {
+            return self.welcome(transport, peer, None);
+        }
+        match self.guests.judge(peer, &self.admission) {
+            Ok(visit) => self.welcome(transport, peer, visit),
+            // Closed as it is: nothing was read, nothing is due.
+            Err(refusal) => {
+                self.admission.leave(self.seat);
+                self.limits.tell_refusal(refusal, peer, &self.scoreboard, self.now);
+                Ok(())
+            }
+        }
+    }
+
+    fn welcome(&mut self, transport: Transport, peer: Peer, visit: Option<Visit>) -> io::Result<()> {
         let server = &self.config.server;
         let decoder = Decoder::new(server.framing, server.max_message_size, server.on_oversize);
         let key = self.table.next_key();
-        let mut connection = Connection::new(self.entry.transport(stream, speaks)?, peer, decoder);
-        self.poller.add(connection.transport.stream().as_fd(), key.token(), Interest::BothEdge)?;
+        let added = self.poller.add(transport.stream().as_fd(), key.token(), Interest::BothEdge);
+        let slack = self.config.limits.max_buffered_per_connection;
+        let mut connection = Connection::new(transport, peer, decoder, slack, self.now);
+        connection.visit = visit;
         let is_in = !self.entry.begin(&mut connection, self.now);
-        if !is_in {
-            self.timers.push(connection.enters_by, key);
-        }
+        let enters_by = connection.enters_by;
         self.table.insert(connection);
-        self.table.enqueue(key);
+        if added.is_err() {
+            self.drop_connection(key);
+            return added;
+        }
         self.scoreboard.add(Count::Accepted, 1);
+        self.table.enqueue(key);
         if is_in {
             self.introduce(key);
+        } else {
+            self.timers.push(enters_by, key);
         }
         Ok(())
     }
@@ -330,7 +369,8 @@ impl Worker {
         let format = self.config.store.format;
         let subject = connection.transport.subject();
         let source = Source::named(format, &connection.peer.to_string(), subject.as_deref(), &id.to_string());
-        connection.has_entered(Head::new(format, &source));
+        connection.has_entered(Head::new(format, &source), self.now);
+        self.watch_silence(key);
     }
 
     /// Sends a full frame within the turn. What goes wrong goes wrong again in [`flush`](Self::flush), which tells.
@@ -355,7 +395,7 @@ impl Worker {
             }
         }
         if self.outbox.has_room() {
-            self.blocked.release(table);
+            self.blocked.release(table, self.now);
         }
         Ok(())
     }
@@ -370,7 +410,8 @@ impl Worker {
             return Duration::ZERO;
         }
         let waiting = (!self.waiting.is_empty()).then_some(self.now + WAIT_TICK);
-        let next = [self.timers.next(), self.door.wakes_at(), self.deadline, waiting].into_iter().flatten().min();
+        let timers = [&self.timers, &self.quiet, &self.delays].map(Timers::next);
+        let next = timers.into_iter().chain([self.door.wakes_at(), self.deadline, waiting]).flatten().min();
         Duration::from_millis(next.map_or(self.tick, |at| at.saturating_sub(self.now).clamp(1, self.tick)))
     }
 }
@@ -386,8 +427,4 @@ fn release(table: &mut Table, key: Key, upto: u64) {
 fn give_up(table: &mut Table, key: Key) -> bool {
     table.enqueue(key);
     table.get(key).is_some_and(Connection::give_up)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

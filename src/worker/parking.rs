@@ -18,11 +18,12 @@ impl Parking {
         self.0.push(key);
     }
 
-    /// Gives all of them a turn.
-    pub fn release(&mut self, table: &mut Table) {
+    /// Gives all of them a turn at `now`; until then they were not idle.
+    pub fn release(&mut self, table: &mut Table, now: u64) {
         for key in self.0.drain(..) {
             if let Some(connection) = table.get(key) {
                 connection.parked = false;
+                connection.active = now;
                 table.enqueue(key);
             }
         }

@@ -2,9 +2,10 @@
 //!
 //! A turn: echo what is due, read, decode. The budget keeps one fast client from starving a thousand slow ones.
 use super::Worker;
-use super::budget::Answer;
+use super::budget::{Answer, LITTLE};
 use super::connection::{Connection, Notice, Phase};
 use super::outbox::Outbox;
+use super::pace::Turn;
 use super::table::Key;
 use crate::ipc::scoreboard::Count;
 use crate::store::clock;
@@ -79,6 +80,9 @@ impl Worker {
         let Some(connection) = self.table.get(key) else { return Ok(()) };
         let echoed = connection.echo(&mut self.spare)?;
         self.progress = echoed > 0;
+        if echoed > 0 {
+            connection.active = self.now;
+        }
         self.scoreboard.add(Count::Echoed, echoed as u64);
         if connection.phase() == Phase::Lingering {
             // What the client still sends is discarded in turns of their own, never decoded.
@@ -87,24 +91,14 @@ impl Worker {
         let mut taken = 0;
         loop {
             let Some(connection) = self.table.get(key) else { return Ok(()) };
+            if connection.delayed {
+                break;
+            }
             if connection.wants_decoding() {
-                if !self.outbox.has_room() {
-                    self.send_on();
+                if self.decode_some(key) {
+                    continue;
                 }
-                if !self.outbox.has_room() {
-                    self.blocked.add(key, &mut self.table);
-                    break;
-                }
-                let Some(connection) = self.table.get(key) else { return Ok(()) };
-                let stamp = self.stamp.get_or_insert_with(|| Stamp::new(clock::now_micros()));
-                connection.head.stamp(stamp);
-                let outcome = decode(connection, key, &mut self.outbox);
-                self.scoreboard.add(Count::Messages, outcome.messages);
-                self.scoreboard.add(Count::Bytes, outcome.bytes);
-                if let Some(notice) = outcome.notice {
-                    self.limits.tell(notice, connection.peer, &self.scoreboard, self.now);
-                }
-                continue;
+                break;
             }
             if !connection.wants_reading() || !connection.has_room() {
                 break;
@@ -113,66 +107,97 @@ impl Worker {
                 self.table.enqueue(key);
                 break;
             }
-            match self.budget.may_read(key, self.now) {
-                Answer::Read => {}
-                Answer::Wait => {
-                    self.waiting.add(key, &mut self.table);
-                    break;
-                }
-                Answer::Evict(holder) => self.evicted.push(holder),
+            match self.read_once(key)? {
+                Some(count) => taken += count,
+                None => break,
             }
-            taken += connection.read(&mut self.spare)?;
         }
         let Some(connection) = self.table.get(key) else { return Ok(()) };
         // The end of a connection is seen here when its last echo went out above, or nothing was due at all.
         connection.echo(&mut self.spare).map(|_| ())
     }
 
-    fn watch_stall(&mut self, key: Key) {
-        let Some(timeout) = self.write_timeout else { return };
-        let Some(connection) = self.table.get(key) else { return };
-        match (connection.is_stuck(), connection.stalled_since) {
-            (true, None) => {
-                connection.stalled_since = Some(self.now);
-                // One deadline a connection: it moves on when it comes up, see `expire`.
-                if !std::mem::replace(&mut connection.timed, true) {
-                    self.timers.push(self.now + timeout, key);
-                }
-            }
-            (true, Some(_)) if self.progress => connection.stalled_since = Some(self.now),
-            (false, _) => connection.stalled_since = None,
-            _ => {}
+    /// Decodes as many messages as the outbox takes and the rate allows. False: the connection waits for one of them.
+    fn decode_some(&mut self, key: Key) -> bool {
+        if !self.outbox.has_room() {
+            self.send_on();
         }
+        if !self.outbox.has_room() {
+            self.blocked.add(key, &mut self.table);
+            return false;
+        }
+        let Some(connection) = self.table.get(key) else { return false };
+        let paced = self.pace.as_ref().zip(connection.paced());
+        let most = match paced.map(|(pace, name)| pace.messages(&mut connection.paid, name, &self.admission, self.now))
+        {
+            None => usize::MAX,
+            Some(Turn::Now(most)) => most,
+            Some(Turn::In(span)) => {
+                self.delay(key, span);
+                return false;
+            }
+        };
+        let stamp = self.stamp.get_or_insert_with(|| Stamp::new(clock::now_micros()));
+        connection.head.stamp(stamp);
+        let outcome = decode(connection, key, &mut self.outbox, most as u64);
+        if outcome.messages > 0 {
+            connection.heard = true;
+            connection.active = self.now;
+        }
+        if let Some((pace, _)) = paced {
+            pace.decoded(&mut connection.paid, outcome.messages);
+        }
+        self.scoreboard.add(Count::Messages, outcome.messages);
+        self.scoreboard.add(Count::Bytes, outcome.bytes);
+        if let Some(notice) = outcome.notice {
+            self.limits.tell(notice, connection.peer, &self.scoreboard, self.now);
+        }
+        true
     }
 
-    fn drop_connection(&mut self, key: Key) {
+    /// Reads once, as far as the rate allows. `None`: the connection waits for memory, or for its rate.
+    fn read_once(&mut self, key: Key) -> io::Result<Option<usize>> {
+        let Some(connection) = self.table.get(key) else { return Ok(None) };
+        let paced = self.pace.as_ref().zip(connection.paced());
+        let most = match paced.map(|(pace, name)| pace.bytes(&mut connection.paid, name, &self.admission, self.now)) {
+            None => usize::MAX,
+            Some(Turn::Now(most)) => most,
+            Some(Turn::In(span)) => {
+                self.delay(key, span);
+                return Ok(None);
+            }
+        };
+        let most = match self.budget.may_read(key, connection.held(), self.now) {
+            Answer::Read => most,
+            Answer::ReadLittle => most.min(LITTLE),
+            Answer::Wait => {
+                self.waiting.add(key, &mut self.table);
+                return Ok(None);
+            }
+            Answer::Evict(holder) => {
+                self.evicted.push(holder);
+                most
+            }
+        };
+        let count = connection.read(&mut self.spare, most)?;
+        if let Some((pace, name)) = paced {
+            pace.read(&mut connection.paid, count, name, &self.admission, self.now);
+        }
+        Ok(Some(count))
+    }
+
+    pub(super) fn drop_connection(&mut self, key: Key) {
         if let Some(mut connection) = self.table.remove(key) {
             self.budget.changed(connection.held(), 0);
             connection.give_up_buffer(&mut self.spare);
             self.budget.release(key);
-            self.admission.leave(self.seat);
-        }
-    }
-
-    /// What is due at `now`: lingering closes that took too long, clients that did not read.
-    pub(super) fn expire(&mut self) {
-        while let Some(key) = self.timers.pop(self.now) {
-            let timeout = self.write_timeout.unwrap_or(u64::MAX);
-            let Some(connection) = self.table.get(key) else { continue };
-            match (connection.phase(), connection.stalled_since) {
-                (Phase::Entering, _) if self.now < connection.enters_by => self.timers.push(connection.enters_by, key),
-                (Phase::Entering, _) => self.turn_away(key),
-                // An entry from before the linger comes up first: the linger's own is still there.
-                (Phase::Lingering, _) if self.now < connection.lingers_until => {}
-                (Phase::Lingering, _) => self.drop_connection(key),
-                (_, Some(since)) if self.now >= since.saturating_add(timeout) => {
-                    self.scoreboard.add(Count::TimedOut, 1);
-                    self.limits.tell_timeout(connection.peer, self.now);
-                    self.drop_connection(key);
+            if let Some(visit) = connection.visit.take() {
+                if let Some(pace) = &self.pace {
+                    pace.leave(connection.paid, visit.name, &self.admission);
                 }
-                (_, Some(since)) => self.timers.push(since + timeout, key),
-                (_, None) => connection.timed = false,
+                self.guests.leave(visit, &self.admission);
             }
+            self.admission.leave(self.seat);
         }
     }
 }
@@ -183,10 +208,10 @@ struct Outcome {
     notice: Option<Notice>,
 }
 
-/// Decodes as many messages as the outbox takes.
-fn decode(connection: &mut Connection, key: Key, outbox: &mut Outbox<Key>) -> Outcome {
+/// Decodes as many messages as the outbox takes, and at most so many.
+fn decode(connection: &mut Connection, key: Key, outbox: &mut Outbox<Key>, most: u64) -> Outcome {
     let mut outcome = Outcome { messages: 0, bytes: 0, notice: None };
-    while outbox.has_room() {
+    while outbox.has_room() && outcome.messages < most {
         match connection.decode() {
             Ok((body, upto)) => {
                 outcome.messages += 1;

@@ -2,6 +2,7 @@
 use super::table::Key;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::time::Duration;
 
 /// The deadlines, in milliseconds of the worker's clock.
 #[derive(Debug, Default)]
@@ -23,4 +24,9 @@ impl Timers {
     pub fn next(&self) -> Option<u64> {
         self.0.peek().map(|Reverse((at, _))| *at)
     }
+}
+
+/// Whole milliseconds.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
