@@ -8,6 +8,8 @@
 //! ```
 //! `decoded`: messages up to here are in frames. `released`: their records are safe, so they may be echoed. The echo is
 //! thus byte-exact and in order by construction, and no byte of another connection can get into it.
+mod entering;
+
 use super::echo;
 use super::guests::Visit;
 use super::pace::Paid;
@@ -24,8 +26,6 @@ use std::ops::Range;
 /// The first read of a connection, and the least; reads grow while they fill the room given.
 const READ_MIN: usize = 4 << 10;
 const READ_MAX: usize = 256 << 10;
-/// A read before the first message: a TLS record.
-const NEGOTIATE_MAX: usize = 16 << 10;
 
 /// What the connection is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,43 +308,6 @@ impl Connection {
         if self.phase == Phase::Entering || (self.phase == Phase::Open && !self.undecoded) {
             self.refuse();
         }
-    }
-
-    /// It still has to come in.
-    pub fn enter_first(&mut self) {
-        self.phase = Phase::Entering;
-    }
-
-    /// It has come in at `now`, perhaps with its first bytes.
-    pub fn has_entered(&mut self, head: Head, now: u64) {
-        self.head = head;
-        self.phase = Phase::Open;
-        self.active = now;
-        self.undecoded = !self.buffer.is_empty();
-    }
-
-    /// Takes the next step of its transport's own (a handshake), with the bytes that are there. Whether there may be more.
-    ///
-    /// # Errors
-    /// The connection is broken, or the client has left.
-    pub fn negotiate(&mut self, spare: &mut Spare) -> io::Result<bool> {
-        let taken = self.transport.read(&mut self.buffer, NEGOTIATE_MAX, spare)?;
-        if taken.end.is_some() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.writable = self.transport.flush(spare)?;
-        self.readable = !taken.drained || self.ending;
-        Ok(self.readable)
-    }
-
-    /// The socket may have bytes for it.
-    pub fn is_readable(&self) -> bool {
-        self.readable
-    }
-
-    /// It has none, until the socket says so.
-    pub fn wait_for_bytes(&mut self) {
-        self.readable = self.ending;
     }
 
     /// By what its address's rate goes, if one holds for it: what has arrived when the daemon stops does not wait.

@@ -4,13 +4,18 @@
 //! Promise: no byte of a message is looked at before; who does not come in in time is closed.
 use super::Worker;
 use super::connection::{Connection, Phase};
+use super::guests::Visit;
 use super::table::Key;
 use super::transport::Transport;
 use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::Speaks;
+use crate::protocol::framing::Decoder;
+use crate::protocol::ids::ConnectionId;
 use crate::protocol::proxy::{self, Step};
-use crate::sys;
+use crate::store::record::{Head, Source};
+use crate::sys::poll::Interest;
 use crate::sys::socket::{Peer, Stream};
+use crate::sys::{self, AsFd};
 use crate::tls::{Server, Session};
 use ipnet::IpNet;
 use std::io;
@@ -77,6 +82,60 @@ impl Entry {
 }
 
 impl Worker {
+    /// Judges who has been accepted, and takes it in; one who speaks for others is judged when it has named them.
+    pub(super) fn let_in(&mut self, stream: Stream, peer: Peer, speaks: Speaks) -> io::Result<()> {
+        let transport = self.entry.transport(stream, speaks).inspect_err(|_| self.admission.leave(self.seat))?;
+        if self.entry.is_proxy(peer) {
+            return self.welcome(transport, peer, None);
+        }
+        match self.guests.judge(peer, &self.admission) {
+            Ok(visit) => self.welcome(transport, peer, visit),
+            // Closed as it is: nothing was read, nothing is due.
+            Err(refusal) => {
+                self.admission.leave(self.seat);
+                self.limits.tell_refusal(refusal, peer, &self.scoreboard, self.now);
+                Ok(())
+            }
+        }
+    }
+
+    fn welcome(&mut self, transport: Transport, peer: Peer, visit: Option<Visit>) -> io::Result<()> {
+        let server = &self.config.server;
+        let decoder = Decoder::new(server.framing, server.max_message_size, server.on_oversize);
+        let key = self.table.next_key();
+        let added = self.poller.add(transport.stream().as_fd(), key.token(), Interest::BothEdge);
+        let slack = self.config.limits.max_buffered_per_connection;
+        let mut connection = Connection::new(transport, peer, decoder, slack, self.now);
+        connection.visit = visit;
+        let is_in = !self.entry.begin(&mut connection, self.now);
+        let enters_by = connection.enters_by;
+        self.table.insert(connection);
+        if added.is_err() {
+            self.drop_connection(key);
+            return added;
+        }
+        self.scoreboard.add(Count::Accepted, 1);
+        self.table.enqueue(key);
+        if is_in {
+            self.introduce(key);
+        } else {
+            self.timers.push(enters_by, key);
+        }
+        Ok(())
+    }
+
+    /// It is known who the client is: from here on its messages are taken.
+    fn introduce(&mut self, key: Key) {
+        let Some(connection) = self.table.get(key) else { return };
+        self.connections += 1;
+        let id = ConnectionId { epoch: self.epoch, incarnation: self.incarnation, counter: self.connections };
+        let format = self.config.store.format;
+        let subject = connection.transport.subject();
+        let source = Source::named(format, &connection.peer.to_string(), subject.as_deref(), &id.to_string());
+        connection.has_entered(Head::new(format, &source), self.now);
+        self.watch_silence(key);
+    }
+
     /// Lets a connection come further in; true: it is in.
     pub(super) fn enter(&mut self, key: Key) -> io::Result<bool> {
         let Some(connection) = self.table.get(key) else { return Ok(false) };
