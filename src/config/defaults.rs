@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::types::{
-    Compress, Daemon, Echo, Format, Framing, Level, Limits, Log, Method, OnDiskFull, OnOversize, Rotate, Server, Store,
-    Timezone, Workers,
+    Compress, Daemon, Echo, Format, Framing, Level, Limits, Log, Method, OnDiskFull, OnOversize, Rotate, Sandbox,
+    Security, Server, Store, Timezone, Workers,
 };
 
 /// The configuration that is read if none is named.
@@ -63,6 +63,8 @@ pub const METHOD: Method = Method::None;
 pub const PID_FILE: &str = "/run/echostored/echostored.pid";
 /// `log.level`.
 pub const LEVEL: Level = Level::Info;
+/// `security.sandbox`.
+pub const SANDBOX: Sandbox = Sandbox::Auto;
 
 impl Default for Server {
     fn default() -> Self {
@@ -126,5 +128,11 @@ impl Default for Daemon {
 impl Default for Log {
     fn default() -> Self {
         Self { level: LEVEL }
+    }
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self { sandbox: SANDBOX }
     }
 }

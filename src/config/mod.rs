@@ -25,5 +25,5 @@ pub use print::print;
 pub use reload::reload_refusals;
 pub use types::{
     Choice, Compress, Config, Control, Daemon, Echo, Format, Framing, Level, Limits, Log, Method, OnDiskFull,
-    OnOversize, Retain, Rotate, Server, Space, Store, Timezone, Workers,
+    OnOversize, Retain, Rotate, Sandbox, Security, Server, Space, Store, Timezone, Workers,
 };

@@ -9,6 +9,7 @@ pub mod control;
 pub mod link;
 pub mod register;
 pub mod report;
+pub mod sandbox;
 pub mod scoreboard;
 pub mod seat;
 pub mod wiring;
