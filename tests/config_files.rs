@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use echostored::config::{
     self, Choice, Compress, Config, Control, Daemon, Echo, Format, Framing, KEYS, Level, Limits, Log, Method,
-    OnDiskFull, OnOversize, Retain, Rotate, Server, Space, Store, TABLES, Timezone, Workers,
+    OnDiskFull, OnOversize, Retain, Rotate, Sandbox, Security, Server, Space, Store, TABLES, Timezone, Workers,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -25,7 +25,10 @@ fn shipped(name: &str) -> String {
 #[test]
 fn an_empty_file_is_the_default() {
     assert_eq!(parse(""), Config::default());
-    assert_eq!(parse("[server]\n[limits]\n[store]\n[rotate]\n[daemon]\n[log]\n[control]\n"), Config::default());
+    assert_eq!(
+        parse("[server]\n[limits]\n[store]\n[rotate]\n[daemon]\n[log]\n[control]\n[security]\n"),
+        Config::default()
+    );
     assert_eq!(parse("\u{feff}# a comment, after a byte order mark\r\n[log]\r\n"), Config::default());
 }
 
@@ -43,7 +46,7 @@ fn the_table_of_keys_holds_the_defaults() {
             key.dotted()
         );
     }
-    assert_eq!(KEYS.len(), 33);
+    assert_eq!(KEYS.len(), 34);
 }
 
 /// `[table]` and `key` of every active line, in order.
@@ -101,7 +104,7 @@ fn every_key_is_read() {
          [retain]\nmax-files = 3\nmax-age = '30d'\nmax-total-size = '1GiB'\nmin-free-space = '5%'\n\
          [compress]\nmethod = 'zstd'\n\
          [daemon]\npid-file = 'p'\nuser = 'u'\ngroup = '99'\nlog-file = '/l'\n[log]\nlevel = 'debug'\n\
-         [control]\nsocket = 'c.sock'\n",
+         [control]\nsocket = 'c.sock'\n[security]\nsandbox = 'required'\n",
     );
     let expected = Config {
         server: Server {
@@ -146,6 +149,7 @@ fn every_key_is_read() {
         },
         log: Log { level: Level::Debug },
         control: Control { socket: Some(PathBuf::from("/srv/here/c.sock")) },
+        security: Security { sandbox: Sandbox::Required },
     };
     assert_eq!(config, expected);
 }
@@ -296,13 +300,13 @@ fn any_daemon() -> impl Strategy<Value = Daemon> {
 prop_compose! {
     fn any_config()(
         server in any_server(), store in any_store(), rotate in any_rotate(), daemon in any_daemon(), level in any_choice(),
-        retain in any_retain(), method in any_choice(), max_connections in option::of(1u32..=1_000_000), write_timeout in option::of(time(10, 31_622_400_000)), socket in option::of(any_path()),
+        retain in any_retain(), method in any_choice(), sandbox in any_choice(), max_connections in option::of(1u32..=1_000_000), write_timeout in option::of(time(10, 31_622_400_000)), socket in option::of(any_path()),
     ) -> Config {
         let mut config =
             Config {
                 server, limits: Limits { max_connections, write_timeout }, store, rotate, retain,
                 compress: Compress { method }, daemon, log: Log { level },
-                control: Control { socket },
+                control: Control { socket }, security: Security { sandbox },
             };
         if config.store.format == Format::Raw {
             config.server.framing = Framing::Line;

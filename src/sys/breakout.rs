@@ -124,7 +124,7 @@ mod tries {
             ("new user namespace", call(libc::SYS_unshare, option(libc::CLONE_NEWUSER, 0))),
             ("exec", exec(may_fork)),
             ("execveat", call(libc::SYS_execveat, [-1, 0, 0, 0, 0])),
-            ("memfd", call(libc::SYS_memfd_create, [0; 5])),
+            ("memfd", call(libc::SYS_memfd_create, [c"x".as_ptr() as c_long, 0, 0, 0, 0])),
             ("memory to run", memory_to_run()),
             ("ptrace", call(libc::SYS_ptrace, [c_long::from(libc::PTRACE_PEEKUSER), parent, 0, 0, 0])),
             ("read another's memory", call(libc::SYS_process_vm_readv, [parent, 0, 0, 0, 0])),
@@ -143,7 +143,9 @@ mod tries {
             ("duplicate", call(libc::SYS_dup, [2, 0, 0, 0, 0])),
         ];
         let mut line = format!("{{\"role\":\"{role}\"");
-        said.iter().for_each(|(what, how)| drop(write!(line, ",\"{what}\":\"{how}\"")));
+        for (what, how) in said {
+            let _ = write!(line, ",\"{what}\":\"{how}\"");
+        }
         line + "}"
     }
 }

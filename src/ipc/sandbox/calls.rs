@@ -61,7 +61,7 @@ pub(super) const LOOP: &[Row] = &[
     (SYS_rseq, Always),
     (SYS_sched_getaffinity, Always),
     (SYS_membarrier, Always),
-    (SYS_prctl, OneOf(0, &[PR_SET_NAME as u32])),
+    (SYS_prctl, OneOf(0, &[PR_SET_NAME as u32, PR_GET_NO_NEW_PRIVS as u32])),
 ];
 
 #[cfg(target_arch = "x86_64")]
