@@ -17,7 +17,7 @@ use crate::config::Sandbox as Mode;
 use crate::exit::{self, Fatal};
 use crate::sys::sandbox::seccomp::{self, Answer, Row};
 use crate::sys::sandbox::{self, Place, Rights, landlock};
-use crate::sys::{AsFd, BorrowedFd, breakout, file};
+use crate::sys::{AsFd, BorrowedFd, breakout, crash, file};
 use serde::{Deserialize, Serialize};
 use std::io;
 
@@ -107,7 +107,10 @@ pub fn wall_in(role: Role, mode: Mode, store: Option<BorrowedFd<'_>>, local_time
     let null = (role == Role::Writer).then(|| file::open_place("/dev/null").ok()).flatten();
     let mut places: Vec<Place<'_>> = zones.iter().map(|fd| Place { fd: fd.as_fd(), rights: Rights::Read }).collect();
     places.extend(null.iter().map(|fd| Place { fd: fd.as_fd(), rights: Rights::Write }));
-    places.extend(store.map(|fd| Place { fd, rights: Rights::Store }));
+    let of_tests = crash::place().filter(|_| store.is_some()).and_then(|path| file::open_place(&path).ok());
+    places.extend(
+        store.into_iter().chain(of_tests.as_ref().map(AsFd::as_fd)).map(|fd| Place { fd, rights: Rights::Store }),
+    );
     match landlock::wall_in(&places) {
         Ok(0) if mode == Mode::Required => Err(refusal("this kernel has no Landlock")),
         Ok(abi) => Ok(abi),
