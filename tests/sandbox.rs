@@ -225,3 +225,58 @@ fn the_hook_keeps_its_freedom() {
     assert!(lines.contains(&"reads") && lines.contains(&"child") && !lines.contains(&"got out"), "{said}");
     daemon.stop();
 }
+
+/// In a thread for which, and for all that it starts, the kernel does not have these calls.
+fn where_there_is_no(calls: &'static [i64], test: impl FnOnce() + Send + 'static) {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+    let ended = std::thread::spawn(move || {
+        let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
+        let missing = SeccompAction::Errno(nix::libc::ENOSYS.cast_unsigned());
+        let architecture = std::env::consts::ARCH.try_into().unwrap();
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, missing, architecture).unwrap();
+        apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+        test();
+    });
+    ended.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+const LANDLOCK: &[i64] = &[nix::libc::SYS_landlock_create_ruleset];
+const SECCOMP: &[i64] = &[nix::libc::SYS_seccomp];
+
+/// It says once what is missing, and goes on with what there is.
+#[test]
+fn an_older_kernel_is_told_and_served() {
+    if !has_all() {
+        return;
+    }
+    for (calls, missing, landlock, seccomp) in [(LANDLOCK, "Landlock", 0, true), (SECCOMP, "seccomp filters", 6, false)]
+    {
+        where_there_is_no(calls, move || {
+            let mut daemon = full_house(Setup::default());
+            serve_some(&daemon, 200);
+            let log = daemon.log();
+            let words = format!("this kernel has no {missing}: the processes run without");
+            assert_eq!((log.matches(&words).count(), log.matches(" warning ").count()), (1, 1), "{log}");
+            let told = status(&daemon);
+            let expected = serde_json::json!({"no_new_privs": true, "landlock": landlock, "seccomp": seccomp});
+            for role in [&told["writer"], &told["archiver"], &told["workers"][0], &told["workers"][1]] {
+                assert_eq!(role["sandbox"], expected, "without {missing}");
+            }
+            daemon.remember();
+            daemon.stop();
+        });
+    }
+}
+
+#[test]
+fn what_is_required_and_missing_is_no_start() {
+    for (calls, missing) in [(LANDLOCK, "Landlock"), (SECCOMP, "seccomp filters")] {
+        where_there_is_no(calls, move || {
+            let mut daemon = Daemon::new(Home::new(), Setup::default().set("security.sandbox", "required"));
+            assert_eq!(daemon.launch(), Err(78));
+            let words =
+                format!("this kernel has no {missing}, and security.sandbox is \"required\"; \"auto\" does without");
+            assert!(daemon.log().contains(&words), "{}", daemon.log());
+        });
+    }
+}
