@@ -54,6 +54,8 @@ pub(super) const LOOP: &[Row] = &[
     (SYS_gettid, Always),
     (SYS_kill, OwnPid(0)),
     (SYS_tgkill, OwnPid(0)),
+    // musl: by thread, and the first has the number of the process.
+    (SYS_tkill, OwnPid(0)),
     (SYS_exit, Always),
     (SYS_exit_group, Always),
     // A thread's beginning, which may come after the filter.
@@ -198,6 +200,7 @@ pub(super) const NOBODY: &[Row] = &[
     (SYS_finit_module, Always),
     (SYS_delete_module, Always),
     (SYS_kexec_load, Always),
+    (SYS_kexec_file_load, Always),
     (SYS_reboot, Always),
     (SYS_swapon, Always),
     (SYS_swapoff, Always),
@@ -226,7 +229,6 @@ pub(super) const NOBODY_OLD: &[Row] = &[
     (SYS_ustat, Always),
     (SYS_sysfs, Always),
     (SYS__sysctl, Always),
-    (SYS_kexec_file_load, Always),
 ];
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const NOBODY_OLD: &[Row] = &[];
