@@ -279,6 +279,11 @@ impl Hook {
         self.runner.as_mut()
     }
 
+    /// The same, given up.
+    pub fn dismiss(&mut self) -> Option<ToHook> {
+        self.runner.take()
+    }
+
     fn ask(&mut self, ask: Ask) {
         if let Some(runner) = &mut self.runner {
             runner.send(ask);

@@ -55,6 +55,9 @@ const RUNNER: u64 = 2;
 /// How long a program that was told to end may take when the archiver leaves.
 const PARTING: Duration = Duration::from_millis(50);
 
+/// How long its runner may take to leave.
+const DISMISSAL: Duration = Duration::from_millis(200);
+
 /// The archiver's whole life; returns its exit code.
 pub fn run(seat: ArchiverSeat) -> u8 {
     let mut last_words = seat.channel.as_fd().try_clone_to_owned().map(Channel::<ToSupervisor, ToArchiver>::new);
@@ -258,8 +261,21 @@ impl Archiver {
             }
             self.hook.kill();
         }
+        self.dismiss_runner();
         if self.compressing.take().is_some() && self.is_in_place() {
             let _ = compress::drop_temporary(self.shelf.fd());
+        }
+    }
+
+    /// Lets the runner go, which kills what it still runs, and waits for its end: nobody outlives the supervisor, who waits
+    /// for the archiver.
+    fn dismiss_runner(&mut self) {
+        let Some(runner) = self.hook.dismiss() else { return };
+        let _ = self.poller.remove(runner.as_fd());
+        drop(runner);
+        let until = Instant::now() + DISMISSAL;
+        while matches!(process::reap(), Ok(None)) && Instant::now() < until {
+            let _ = self.poller.wait(Some(Duration::from_millis(2)), &mut Vec::new());
         }
     }
 

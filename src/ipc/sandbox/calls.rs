@@ -143,6 +143,9 @@ pub(super) const FILES_OLD: &[Row] = &[];
 /// How the writer looks into the data pipes, and takes out of them what is stored.
 pub(super) const PIPES: &[Row] = &[(SYS_tee, Always), (SYS_splice, Always)];
 
+/// The end of the archiver's only child, the hook runner.
+pub(super) const CHILD: &[Row] = &[(SYS_wait4, Always)];
+
 /// Namespaces, by flags of clone(2).
 const NAMESPACES: &[u32] = &[
     CLONE_NEWNS as u32,

@@ -5,7 +5,7 @@
 //! | supervisor | all that its user may | all | all but [`calls::NOBODY`]; inherited by everybody, the hook too |
 //! | worker | nothing | no TCP `bind`, `connect`; no signal, no abstract socket | [`calls::LOOP`], [`calls::CONNECTIONS`] |
 //! | writer | the store's directory; `/dev/null`; the time zones, if `rotate.timezone = "local"` | the same | `LOOP`, [`calls::FILES`], [`calls::PIPES`] |
-//! | archiver | the store's directory | the same | `LOOP`, `FILES` |
+//! | archiver | the store's directory | the same | `LOOP`, `FILES`, [`calls::CHILD`] |
 //! | hook runner | as the supervisor | as the supervisor | as the supervisor |
 //!
 //! `no_new_privs` holds for all. The supervisor has no wall: what it needs of the file system changes with each reload, and
@@ -137,7 +137,7 @@ fn allowed(role: Role) -> Option<Vec<Row>> {
         Role::Supervisor => return None,
         Role::Worker => &[calls::LOOP, calls::LOOP_OLD, calls::CONNECTIONS],
         Role::Writer => &[calls::LOOP, calls::LOOP_OLD, calls::FILES, calls::FILES_OLD, calls::PIPES],
-        Role::Archiver => &[calls::LOOP, calls::LOOP_OLD, calls::FILES, calls::FILES_OLD],
+        Role::Archiver => &[calls::LOOP, calls::LOOP_OLD, calls::FILES, calls::FILES_OLD, calls::CHILD],
     };
     Some(tables.concat())
 }
