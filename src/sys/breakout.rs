@@ -47,6 +47,13 @@ mod tries {
         said
     }
 
+    /// `mkdirat` or `mknodat`.
+    fn make(number: c_long, text: &str, mode: libc::mode_t) -> String {
+        let path = path(text);
+        // SAFETY: the path ends with NUL and lives through the call; the rest are numbers.
+        answer(unsafe { libc::syscall(number, libc::AT_FDCWD, path.as_ptr(), mode, 0) })
+    }
+
     /// A call that takes numbers only, or addresses of nothing.
     fn call(number: c_long, arguments: [c_long; 5]) -> String {
         let [a, b, c, d, e] = arguments;
@@ -111,6 +118,11 @@ mod tries {
             ("read outside", open(&format!("{directory}/outside"), libc::O_RDONLY)),
             ("create outside", open(&format!("{directory}/escaped-{role}"), create)),
             ("create in the store", open(&format!("{directory}/store/.escape-{role}"), create)),
+            ("mkdir in the store", make(libc::SYS_mkdirat, &format!("{directory}/store/.made-{role}"), 0o700)),
+            (
+                "fifo in the store",
+                make(libc::SYS_mknodat, &format!("{directory}/store/.fifo-{role}"), libc::S_IFIFO | 0o600),
+            ),
             ("leave by ..", open(&format!("{directory}/store/../outside"), write)),
             ("open /proc/self/fd/2", open("/proc/self/fd/2", write)),
             ("open /proc/self/mem", open("/proc/self/mem", write)),

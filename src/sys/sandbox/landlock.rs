@@ -42,9 +42,12 @@ pub fn wall_in(places: &[Place<'_>]) -> io::Result<u8> {
 }
 
 fn rights(rights: Rights) -> BitFlags<AccessFs> {
-    use AccessFs::{MakeReg, ReadDir, ReadFile, RemoveFile, Truncate, WriteFile};
+    use AccessFs::{ReadDir, ReadFile, RemoveDir, RemoveFile, Truncate, WriteFile};
+    // What is in the way of a name is renamed, whatever it is, and that counts as making it in the new place.
+    let any = AccessFs::MakeReg | AccessFs::MakeDir | AccessFs::MakeSym | AccessFs::MakeFifo | AccessFs::MakeSock;
+    let any = any | AccessFs::MakeChar | AccessFs::MakeBlock | RemoveDir;
     match rights {
-        Rights::Store => ReadFile | WriteFile | ReadDir | RemoveFile | MakeReg | Truncate,
+        Rights::Store => any | ReadFile | WriteFile | ReadDir | RemoveFile | Truncate,
         Rights::Read => ReadFile | ReadDir,
         Rights::Write => WriteFile.into(),
     }

@@ -32,7 +32,8 @@ pub struct Place<'a> {
 /// What may be done in a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rights {
-    /// Regular files: made, linked, renamed within it, read, written, cut, unlinked. The directory is listed.
+    /// Files: made, linked, renamed within it, read, written, cut, unlinked; and whatever else is there is renamed. The
+    /// directory is listed. (That only regular files are made is the filter's: no `mkdir`, `mknod`, `symlink`.)
     Store,
     /// Read and listed.
     Read,
