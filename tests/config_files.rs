@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use echostored::config::{
     self, Choice, ClientCertificate, Compress, Config, Control, Daemon, Echo, Format, Framing, KEYS, Level, Limits,
-    Listen, Log, Method, OnDiskFull, OnOversize, Pem, Proxy, Retain, Rotate, Server, Space, Store, TABLES, Timezone,
-    Tls, TlsVersion, Workers,
+    Listen, Log, Method, OnDiskFull, OnOversize, Pem, Proxy, Retain, Rotate, Sandbox, Security, Server, Space, Store,
+    TABLES, Timezone, Tls, TlsVersion, Workers,
 };
 use ipnet::IpNet;
 use proptest::collection::vec;
@@ -27,7 +27,10 @@ fn shipped(name: &str) -> String {
 #[test]
 fn an_empty_file_is_the_default() {
     assert_eq!(parse(""), Config::default());
-    assert_eq!(parse("[server]\n[limits]\n[store]\n[rotate]\n[daemon]\n[log]\n[control]\n"), Config::default());
+    assert_eq!(
+        parse("[server]\n[limits]\n[store]\n[rotate]\n[daemon]\n[log]\n[control]\n[security]\n"),
+        Config::default()
+    );
     assert_eq!(parse("\u{feff}# a comment, after a byte order mark\r\n[log]\r\n"), Config::default());
 }
 
@@ -45,7 +48,7 @@ fn the_table_of_keys_holds_the_defaults() {
             key.dotted()
         );
     }
-    assert_eq!(KEYS.len(), 52);
+    assert_eq!(KEYS.len(), 53);
 }
 
 /// `[table]` and `key` of every active line, in order.
@@ -122,7 +125,7 @@ fn every_key_is_read() {
          [retain]\nmax-files = 3\nmax-age = '30d'\nmax-total-size = '1GiB'\nmin-free-space = '5%'\n\
          [compress]\nmethod = 'zstd'\n\
          [daemon]\npid-file = 'p'\nuser = 'u'\ngroup = '99'\nlog-file = '/l'\n[log]\nlevel = 'debug'\n\
-         [control]\nsocket = 'c.sock'\n",
+         [control]\nsocket = 'c.sock'\n[security]\nsandbox = 'required'\n",
     );
     let expected = Config {
         server: Server {
@@ -174,6 +177,7 @@ fn every_key_is_read() {
         },
         log: Log { level: Level::Debug },
         control: Control { socket: Some(PathBuf::from("/srv/here/c.sock")) },
+        security: Security { sandbox: Sandbox::Required },
     };
     assert_eq!(config, expected);
 }
@@ -426,13 +430,13 @@ fn any_limits() -> impl Strategy<Value = Limits> {
 prop_compose! {
     fn any_config()(
         server in any_server(), tls in any_tls(), proxy in any_proxy(), store in any_store(), rotate in any_rotate(), daemon in any_daemon(), level in any_choice(),
-        retain in any_retain(), method in any_choice(), limits in any_limits(), socket in option::of(any_path()),
+        retain in any_retain(), method in any_choice(), sandbox in any_choice(), limits in any_limits(), socket in option::of(any_path()),
     ) -> Config {
         let mut config =
             Config {
                 server, limits, tls, proxy, store, rotate, retain,
                 compress: Compress { method }, daemon, log: Log { level },
-                control: Control { socket },
+                control: Control { socket }, security: Security { sandbox },
             };
         config.tls.listen.retain(|address| !config.server.listen.contains(&Listen::Inet(*address)));
         if config.store.format == Format::Raw {

@@ -5,17 +5,15 @@
 //! through = 41      # every segment up to this number is done
 //! left = [17]       # but for these: they cannot be read for now
 //! ```
+use super::runner::{Ask, Job, ToHook};
 use crate::log::Limiter;
 use crate::store::directory;
 use crate::store::manifest::Seal;
 use crate::store::names::{Form, SegmentName};
-use crate::sys::process::{self, Ending, Pid};
-use crate::sys::{BorrowedFd, program};
-use nix::sys::signal::Signal;
+use crate::sys::BorrowedFd;
+use crate::sys::process::Ending;
 use serde::{Deserialize, Serialize};
-use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Its state in the store's directory.
@@ -58,7 +56,6 @@ pub(super) struct Ended {
 
 #[derive(Debug)]
 struct Running {
-    pid: Pid,
     name: SegmentName,
     /// `TERM` then, and `KILL` after [`GRACE`].
     deadline: Instant,
@@ -75,8 +72,8 @@ struct Failing {
 /// The hook.
 #[derive(Debug)]
 pub(super) struct Hook {
-    /// The program and its first arguments; empty: there is none.
-    command: Vec<String>,
+    /// The process that runs it; `None`: there is no hook.
+    runner: Option<ToHook>,
     timeout: Duration,
     done: Done,
     /// It is not kept as it is now.
@@ -90,9 +87,9 @@ pub(super) struct Hook {
 
 impl Hook {
     /// What was done before is read from the store.
-    pub fn new(command: Vec<String>, timeout: Duration, directory: BorrowedFd<'_>) -> Self {
+    pub fn new(runner: Option<ToHook>, timeout: Duration, directory: BorrowedFd<'_>) -> Self {
         let mut hook = Self {
-            command,
+            runner,
             timeout,
             done: Done::default(),
             unsaved: false,
@@ -113,7 +110,7 @@ impl Hook {
 
     /// Whether there is a program to run.
     pub fn is_on(&self) -> bool {
-        !self.command.is_empty()
+        self.runner.is_some()
     }
 
     /// Whether this segment was not handed on yet.
@@ -165,42 +162,22 @@ impl Hook {
         None
     }
 
-    /// Runs the program with a segment's file.
-    pub fn start(&mut self, store: &Path, name: &SegmentName, form: Form, seal: &Seal, now: Instant) -> Option<Ended> {
-        let text = name.build();
-        let path = store.join(form.of(&text));
-        let (program, arguments) = self.command.split_first()?;
-        let mut arguments: Vec<OsString> = arguments.iter().map(Into::into).collect();
-        arguments.push(path.clone().into());
-        let numbers = [name.sequence, seal.records, seal.bytes].map(|number| number.to_string());
-        let span = [&seal.lowest, &seal.highest].map(|time| time.as_deref().unwrap_or(""));
-        let variables: [(&str, &OsStr); 9] = [
-            ("ECHOSTORED_FILE", path.as_ref()),
-            ("ECHOSTORED_SEGMENT", text.as_ref()),
-            ("ECHOSTORED_SEQUENCE", numbers[0].as_ref()),
-            ("ECHOSTORED_RECORDS", numbers[1].as_ref()),
-            ("ECHOSTORED_BYTES", numbers[2].as_ref()),
-            ("ECHOSTORED_LOWEST", span[0].as_ref()),
-            ("ECHOSTORED_HIGHEST", span[1].as_ref()),
-            ("ECHOSTORED_BLAKE3", seal.blake3.as_ref()),
-            ("ECHOSTORED_STORE", store.as_ref()),
-        ];
-        match program::start(program, &arguments, &variables) {
-            Ok(pid) => {
-                let deadline = now + self.timeout;
-                self.running = Some(Running { pid, name: name.clone(), deadline, terminated: false });
-                None
-            }
-            Err(error) => {
-                let why = format!("{program} cannot be run: {error}");
-                Some(self.failed(name.clone(), &why, now))
-            }
-        }
+    /// Has the program run with a segment's file.
+    pub fn start(&mut self, name: &SegmentName, form: Form, seal: &Seal, now: Instant) {
+        let Some(runner) = &mut self.runner else { return };
+        runner.send(Ask::Run(Job::new(name, form, seal)));
+        self.running = Some(Running { name: name.clone(), deadline: now + self.timeout, terminated: false });
     }
 
-    /// A child has ended.
-    pub fn ended(&mut self, pid: Pid, ending: Ending, now: Instant) -> Option<Ended> {
-        let running = self.running.take_if(|running| running.pid == pid)?;
+    /// It could not be started.
+    pub fn not_run(&mut self, why: &str, now: Instant) -> Option<Ended> {
+        let running = self.running.take()?;
+        Some(self.failed(running.name, &format!("it cannot be run: {why}"), now))
+    }
+
+    /// It has ended.
+    pub fn ended(&mut self, ending: Ending, now: Instant) -> Option<Ended> {
+        let running = self.running.take()?;
         let name = running.name;
         if ending == Ending::Exit(0) && (self.leaving || !running.terminated) {
             if let Some(failing) = self.failing.take() {
@@ -276,32 +253,41 @@ impl Hook {
     /// Ends a run that takes too long: `TERM`, then `KILL`, to its whole group.
     pub fn tend(&mut self, now: Instant) {
         let Some(running) = self.running.as_mut().filter(|running| now >= running.deadline) else { return };
-        let signal = if running.terminated { Signal::SIGKILL } else { Signal::SIGTERM };
-        let _ = program::signal_group(running.pid, signal);
+        let ask = if running.terminated { Ask::Kill } else { Ask::End };
         (running.terminated, running.deadline) = (true, now + GRACE);
-    }
-
-    /// What is left of a group whose time was up goes with its leader; called before that is reaped, while its number is
-    /// nobody else's.
-    pub fn clear_group(&self) {
-        if let Some(running) = self.running.as_ref().filter(|running| running.terminated) {
-            let _ = program::signal_group(running.pid, Signal::SIGKILL);
-        }
-    }
-
-    /// Whether the program has ended, and was not reaped yet.
-    pub fn has_ended(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| process::state(running.pid) == Some('Z'))
+        self.ask(ask);
     }
 
     /// The archiver leaves: so does the program, and is run again. True: there is one to wait for.
     pub fn leave(&mut self) -> bool {
         self.leaving = true;
-        if let Some(running) = &mut self.running {
-            let _ = program::signal_group(running.pid, Signal::SIGTERM);
-            running.terminated = true;
+        let Some(running) = &mut self.running else { return false };
+        running.terminated = true;
+        self.ask(Ask::Leave);
+        true
+    }
+
+    /// It was waited for long enough.
+    pub fn kill(&mut self) {
+        if self.running.is_some() {
+            self.ask(Ask::Kill);
         }
-        self.running.is_some()
+    }
+
+    /// Its runner.
+    pub fn runner(&mut self) -> Option<&mut ToHook> {
+        self.runner.as_mut()
+    }
+
+    /// The same, given up.
+    pub fn dismiss(&mut self) -> Option<ToHook> {
+        self.runner.take()
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        if let Some(runner) = &mut self.runner {
+            runner.send(ask);
+        }
     }
 }
 

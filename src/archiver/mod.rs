@@ -13,6 +13,7 @@ mod ledger;
 mod pace;
 mod prune;
 mod retain;
+mod runner;
 mod seal;
 mod shelf;
 mod stock;
@@ -22,8 +23,10 @@ mod work;
 use crate::config::Config;
 use crate::exit::{self, Fatal};
 use crate::ipc::control::{Channel, Received, ToArchiver, ToSupervisor};
+use crate::ipc::sandbox;
 use crate::ipc::scoreboard::{Count, Scoreboard};
 use crate::ipc::seat::ArchiverSeat;
+use crate::ipc::wiring::Role;
 use crate::log::Limiter;
 use crate::store::failed::Failures;
 use crate::store::manifest::Line;
@@ -37,6 +40,7 @@ use faults::Faults;
 use hook::Hook;
 use ledger::Ledger;
 use nix::sys::signal::Signal;
+use runner::Word;
 use seal::Sealing;
 use shelf::Shelf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,9 +50,13 @@ use std::time::{Duration, Instant};
 
 const CONTROL: u64 = 0;
 const SIGNALS: u64 = 1;
+const RUNNER: u64 = 2;
 
 /// How long a program that was told to end may take when the archiver leaves.
 const PARTING: Duration = Duration::from_millis(50);
+
+/// How long its runner may take to leave.
+const DISMISSAL: Duration = Duration::from_millis(200);
 
 /// The archiver's whole life; returns its exit code.
 pub fn run(seat: ArchiverSeat) -> u8 {
@@ -58,10 +66,9 @@ pub fn run(seat: ArchiverSeat) -> u8 {
     }
     let ended = Archiver::new(seat).and_then(|archiver| {
         last_words = Err(io::ErrorKind::NotFound.into());
-        archiver.serve()
+        archiver.serve().map_err(|error| Fatal::system("look after closed files", error))
     });
-    ended.unwrap_or_else(|error| {
-        let fatal = Fatal::system("look after closed files", error);
+    ended.unwrap_or_else(|fatal| {
         error!("{fatal}");
         if let Ok(channel) = &mut last_words {
             channel.send(ToSupervisor::Failed { code: fatal.code, message: fatal.message });
@@ -79,6 +86,8 @@ struct Archiver {
     failures: Failures,
     failures_from: Option<(u64, i64, i64)>,
     ages: Ages,
+    /// Which start of the machine this is; `None`: that is hidden.
+    boot: Option<String>,
     hook: Hook,
     faults: Faults,
     /// Closed segments without a seal, and those that are not in the form that they ought to have.
@@ -116,22 +125,48 @@ struct Archiver {
     tick: Duration,
 }
 
-impl Archiver {
-    fn new(seat: ArchiverSeat) -> io::Result<Self> {
+/// What it could not get any more once it is shut in.
+struct Tools {
+    poller: Poller,
+    signals: Signals,
+    runner: Option<runner::ToHook>,
+    boot: Option<String>,
+}
+
+impl Tools {
+    fn take_up(seat: &ArchiverSeat) -> io::Result<Self> {
         reset(&[Signal::SIGTERM, Signal::SIGCHLD])?;
         ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2])?;
-        let signals = Signals::new(&[Signal::SIGTERM, Signal::SIGCHLD])?;
+        let has_hook = !seat.config.rotate.on_close.is_empty();
+        let runner = has_hook.then(|| runner::fork(&seat.config)).transpose()?;
+        let signals = Signals::new(&[Signal::SIGTERM])?;
         let poller = Poller::new(4)?;
         poller.add(&seat.channel, CONTROL, Interest::Input)?;
         poller.add(&signals, SIGNALS, Interest::Input)?;
-        let rotate = &seat.config.rotate;
-        let hook = Hook::new(rotate.on_close.clone(), rotate.on_close_timeout, seat.directory.as_fd());
+        if let Some(runner) = &runner {
+            poller.add(runner, RUNNER, Interest::Input)?;
+        }
+        // Without it the clock is trusted.
+        let boot = process::boot_id().inspect_err(|error| debug!("cannot tell this boot from others: {error}"));
+        Ok(Self { poller, signals, runner, boot: boot.ok() })
+    }
+}
+
+impl Archiver {
+    fn new(seat: ArchiverSeat) -> Result<Self, Fatal> {
+        let Tools { poller, signals, runner, boot } =
+            Tools::take_up(&seat).map_err(|error| Fatal::system("look after closed files", error))?;
+        let mode = seat.config.security.sandbox;
+        let wall = sandbox::wall_in(Role::Archiver, mode, Some(seat.directory.as_fd()), false)?;
+        seat.scoreboard.set(Count::Sandbox, sandbox::filter(Role::Archiver, mode, wall)?.word());
+        let hook = Hook::new(runner, seat.config.rotate.on_close_timeout, seat.directory.as_fd());
         Ok(Self {
             shelf: Shelf::new(seat.directory),
             ledger: Ledger::new(),
             failures: Failures::default(),
             failures_from: None,
             ages: Ages::default(),
+            boot,
             hook,
             faults: Faults::default(),
             unsealed: BTreeSet::new(),
@@ -184,14 +219,11 @@ impl Archiver {
     }
 
     fn dispatch(&mut self, event: &Event, full: &mut bool) -> io::Result<Option<u8>> {
-        if event.token == CONTROL {
-            return self.obey(full);
-        }
-        while let Some(signal) = self.signals.next()? {
+        match event.token {
+            CONTROL => return self.obey(full),
+            RUNNER => self.hear_runner()?,
             // `TERM` comes when the supervisor dies, which the channel's end tells too, or from somebody who means all.
-            if signal == Signal::SIGCHLD {
-                self.reap()?;
-            }
+            _ => while self.signals.next()?.is_some() {},
         }
         Ok(None)
     }
@@ -223,27 +255,45 @@ impl Archiver {
             let until = Instant::now() + PARTING;
             while self.hook.busy().is_some() && Instant::now() < until {
                 let _ = self.poller.wait(Some(Duration::from_millis(5)), &mut Vec::new());
-                let _ = self.reap_gently();
+                if self.hear_runner().is_err() {
+                    break;
+                }
             }
-            self.hook.clear_group();
+            self.hook.kill();
         }
+        self.dismiss_runner();
         if self.compressing.take().is_some() && self.is_in_place() {
             let _ = compress::drop_temporary(self.shelf.fd());
         }
     }
 
-    /// Sees to children that have ended.
-    fn reap(&mut self) -> io::Result<()> {
-        // A leader that lives has its grace: only with its end what is left of its group goes.
-        if self.hook.busy().is_some() && self.hook.has_ended() {
-            self.hook.clear_group();
+    /// Lets the runner go, which kills what it still runs, and waits for its end: nobody outlives the supervisor, who waits
+    /// for the archiver.
+    fn dismiss_runner(&mut self) {
+        let Some(runner) = self.hook.dismiss() else { return };
+        let _ = self.poller.remove(runner.as_fd());
+        drop(runner);
+        let until = Instant::now() + DISMISSAL;
+        while matches!(process::reap(), Ok(None)) && Instant::now() < until {
+            let _ = self.poller.wait(Some(Duration::from_millis(2)), &mut Vec::new());
         }
-        self.reap_gently()
     }
 
-    fn reap_gently(&mut self) -> io::Result<()> {
-        while let Some((pid, ending)) = process::reap()? {
-            if let Some(ended) = self.hook.ended(pid, ending, Instant::now()) {
+    /// Sees to runs of the hook that have ended.
+    ///
+    /// # Errors
+    /// Its runner is gone: a new archiver has a new one.
+    fn hear_runner(&mut self) -> io::Result<()> {
+        while let Some(runner) = self.hook.runner() {
+            runner.flush();
+            let now = Instant::now();
+            let ended = match runner.receive()? {
+                Received::Message(Word::Ended(ending)) => self.hook.ended(ending, now),
+                Received::Message(Word::NotRun(why)) => self.hook.not_run(&why, now),
+                Received::Nothing => return Ok(()),
+                Received::End => return Err(io::Error::other("the hook runner is gone")),
+            };
+            if let Some(ended) = ended {
                 self.hooked(&ended);
             }
         }

@@ -44,6 +44,8 @@ impl Bench {
     fn over(place: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.store.directory = place.path().to_owned();
+        // The tests themselves must not be shut in.
+        config.security.sandbox = crate::config::Sandbox::Off;
         change(&mut config);
         let (ours, theirs) = fdpass::pair().unwrap();
         let seat = ArchiverSeat {

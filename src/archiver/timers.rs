@@ -100,16 +100,15 @@ impl Archiver {
 
     /// Notes a clock that was set, if it shows `wall` now: before anything is judged by it.
     pub(super) fn look_at_clock(&mut self, wall: i64, now: Instant) {
-        let look = || -> io::Result<(String, i64)> {
-            let uptime = i64::try_from(process::since_boot()?.as_micros()).map_err(io::Error::other)?;
-            Ok((process::boot_id()?, uptime))
-        };
-        let (boot, uptime) = match look() {
-            Ok(look) => look,
-            // Without either the clock is trusted.
+        let Some(boot) = &self.boot else { return };
+        let uptime =
+            process::since_boot().and_then(|uptime| i64::try_from(uptime.as_micros()).map_err(io::Error::other));
+        let uptime = match uptime {
+            Ok(uptime) => uptime,
+            // Without it the clock is trusted.
             Err(error) => return debug!("cannot look at the time since boot: {error}"),
         };
-        let news = self.ages.observe(&boot, wall, uptime);
+        let news = self.ages.observe(boot, wall, uptime);
         if let News::Step(by) = news {
             let seconds = by / 1_000_000;
             let effect =

@@ -158,9 +158,7 @@ impl Archiver {
         let Some(name) = name else { return };
         let form = self.shelf.get(&name).and_then(super::shelf::Item::form);
         let Some((form, seal)) = form.zip(self.ledger.manifest().seal(&name)) else { return };
-        if let Some(ended) = self.hook.start(&self.config.store.directory, &name, form, seal, now) {
-            self.hooked(&ended);
-        }
+        self.hook.start(&name, form, seal, now);
     }
 
     /// Whether a segment can be handed on: in the form that it keeps, or one that could not be changed so far.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::types::{
     ClientCertificate, Compress, Daemon, Echo, Format, Framing, Level, Limits, Listen, Log, Method, OnDiskFull,
-    OnOversize, Proxy, Rotate, Server, Store, Timezone, Tls, TlsVersion, Workers,
+    OnOversize, Proxy, Rotate, Sandbox, Security, Server, Store, Timezone, Tls, TlsVersion, Workers,
 };
 
 /// The configuration that is read if none is named.
@@ -77,6 +77,8 @@ pub const METHOD: Method = Method::None;
 pub const PID_FILE: &str = "/run/echostored/echostored.pid";
 /// `log.level`.
 pub const LEVEL: Level = Level::Info;
+/// `security.sandbox`.
+pub const SANDBOX: Sandbox = Sandbox::Auto;
 
 impl Default for Server {
     fn default() -> Self {
@@ -173,5 +175,11 @@ impl Default for Daemon {
 impl Default for Log {
     fn default() -> Self {
         Self { level: LEVEL }
+    }
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self { sandbox: SANDBOX }
     }
 }

@@ -10,8 +10,9 @@ use super::read::Refused;
 use super::types::Workers;
 
 /// The tables, in the order of the documentation.
-pub const TABLES: &[&str] =
-    &["server", "limits", "tls", "proxy", "store", "rotate", "retain", "compress", "daemon", "log", "control"];
+pub const TABLES: &[&str] = &[
+    "server", "limits", "tls", "proxy", "store", "rotate", "retain", "compress", "daemon", "log", "control", "security",
+];
 
 /// What may be written for a PEM file.
 const PEM: &str = r#"the path of a file, such as "/etc/echostored/tls.pem", or "credential:NAME" for one that systemd gives; "": none"#;
@@ -464,5 +465,15 @@ const AFTER_LIMITS: &[Key] = &[
         restart: None,
         set: |c, v| put(&mut c.control.socket, v.file_or_none()),
         get: |c| c.control.socket.as_deref().map_or_else(|| quoted(""), path),
+    },
+    Key {
+        table: "security",
+        name: "sandbox",
+        default: r#""auto""#,
+        doc: "Each process gives up all that it does not need (Landlock, seccomp): as far as the kernel can, or no start without",
+        allowed: r#"one of "auto", "required", "off""#,
+        restart: Some("what a process has given up, it never gets back"),
+        set: |c, v| put(&mut c.security.sandbox, v.choice()),
+        get: |c| choice(c.security.sandbox),
     },
 ];

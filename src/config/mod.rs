@@ -27,6 +27,6 @@ pub use print::print;
 pub use reload::reload_refusals;
 pub use types::{
     Choice, ClientCertificate, Compress, Config, Control, Daemon, Echo, Format, Framing, Level, Limits, Listen, Log,
-    Method, OnDiskFull, OnOversize, Pem, Proxy, Retain, Rotate, Server, Space, Store, Timezone, Tls, TlsVersion,
-    Workers,
+    Method, OnDiskFull, OnOversize, Pem, Proxy, Retain, Rotate, Sandbox, Security, Server, Space, Store, Timezone, Tls,
+    TlsVersion, Workers,
 };

@@ -16,7 +16,9 @@ pub fn reload_refusals(old: &Config, new: &Config) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Echo, Format, Framing, Level, Method, OnDiskFull, OnOversize, Space, Timezone, Workers};
+    use crate::config::{
+        Echo, Format, Framing, Level, Method, OnDiskFull, OnOversize, Sandbox, Space, Timezone, Workers,
+    };
     use std::path::PathBuf;
 
     #[test]
@@ -56,6 +58,7 @@ mod tests {
         new.daemon.user = Some("u".to_owned());
         new.daemon.group = Some("g".to_owned());
         new.daemon.log_file = Some(PathBuf::from("/l"));
+        new.security.sandbox = Sandbox::Off;
         let refusals = reload_refusals(&old, &new);
         let keys: Vec<&str> = refusals.iter().filter_map(|line| line.split(':').next()).collect();
         let expected = [
@@ -66,6 +69,7 @@ mod tests {
             "daemon.user",
             "daemon.group",
             "daemon.log-file",
+            "security.sandbox",
         ];
         assert_eq!(keys, expected);
         assert_eq!(

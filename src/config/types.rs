@@ -32,6 +32,8 @@ pub struct Config {
     pub log: Log,
     /// `[control]`: how commands reach the running daemon.
     pub control: Control,
+    /// `[security]`: what the processes take from themselves.
+    pub security: Security,
 }
 
 /// `[server]`: what clients meet.
@@ -349,6 +351,24 @@ pub struct Control {
     pub socket: Option<PathBuf>,
 }
 
+/// `[security]`: what the processes take from themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Security {
+    /// Default: [`Sandbox::Auto`].
+    pub sandbox: Sandbox,
+}
+
+/// `security.sandbox`: whether each process is kept from all that it does not need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// As far as the kernel can.
+    Auto,
+    /// Without it there is no start.
+    Required,
+    /// No.
+    Off,
+}
+
 /// `log.level`; a lower one is more important (syslog(3)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -423,6 +443,11 @@ impl Choice for Method {
 
 impl Choice for Timezone {
     const NAMES: &'static [(&'static str, Self)] = &[("utc", Self::Utc), ("local", Self::Local)];
+}
+
+impl Choice for Sandbox {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("required", Self::Required), ("off", Self::Off)];
 }
 
 impl Choice for Level {

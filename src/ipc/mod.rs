@@ -10,6 +10,7 @@ pub mod link;
 pub mod rates;
 pub mod register;
 pub mod report;
+pub mod sandbox;
 pub mod scoreboard;
 pub mod seat;
 pub mod visitors;

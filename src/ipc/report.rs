@@ -2,6 +2,7 @@
 //!
 //! Promise: [`SCHEMA`] is raised when a field goes away or changes its meaning; new ones may come at any time. The
 //! fields are told in `docs/status.md`, which a test compares.
+use super::sandbox::InForce;
 use super::scoreboard::{Count, Scoreboard};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,9 @@ pub struct Report {
     pub pid: u32,
     /// Seconds since its start.
     pub uptime_seconds: u64,
+    /// What keeps the supervisor, and all that it starts, from doing more than their work.
+    #[serde(default)]
+    pub sandbox: InForce,
     /// The status line, as systemctl shows it.
     pub status: String,
     /// The current generation serves.
@@ -83,6 +87,9 @@ pub struct Worker {
     pub generation: u64,
     /// Seconds since it was forked.
     pub uptime_seconds: u64,
+    /// What keeps it from doing more than its work.
+    #[serde(default)]
+    pub sandbox: InForce,
     /// It serves.
     pub ready: bool,
     /// It accepts nothing more, and leaves when its connections have ended.
@@ -101,6 +108,9 @@ pub struct Writer {
     pub pid: u32,
     /// Seconds since it was forked.
     pub uptime_seconds: u64,
+    /// What keeps it from doing more than its work.
+    #[serde(default)]
+    pub sandbox: InForce,
     /// It stores.
     pub ready: bool,
     /// Its counters.
@@ -115,6 +125,9 @@ pub struct Archiver {
     pub pid: u32,
     /// Seconds since it was forked.
     pub uptime_seconds: u64,
+    /// What keeps it from doing more than its work.
+    #[serde(default)]
+    pub sandbox: InForce,
     /// It works.
     pub ready: bool,
     /// What there is, and what waits.
@@ -211,6 +224,8 @@ counts! {
         rescued: Rescued,
         /// Acknowledged bytes that could not be read back from them.
         lost_bytes: LostBytes,
+        /// Workers that sent what none sends, and were killed.
+        broken_links: BrokenLinks,
     }
 }
 

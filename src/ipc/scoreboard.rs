@@ -102,6 +102,10 @@ pub enum Count {
     HookFailures,
     /// Deeds of the archiver that failed; they are tried again.
     ArchiveFaults,
+    /// What keeps the role from doing more than its work (`ipc::sandbox::InForce`).
+    Sandbox,
+    /// Links that carried what no worker of ours sends; their workers were killed.
+    BrokenLinks,
     /// Number of words.
     End,
 }

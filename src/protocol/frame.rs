@@ -61,6 +61,8 @@ pub enum Broken {
     Length,
     /// An unknown kind, or fields that do not fit the kind.
     Kind,
+    /// More records than bytes.
+    Records,
 }
 
 impl std::fmt::Display for Broken {
@@ -70,6 +72,7 @@ impl std::fmt::Display for Broken {
             Self::Sequence => "a frame out of sequence",
             Self::Length => "a frame of impossible length",
             Self::Kind => "a frame of impossible kind",
+            Self::Records => "a frame of more records than bytes",
         })
     }
 }
@@ -115,6 +118,10 @@ impl Header {
         };
         if length == 0 || HEADER + length as usize > limit {
             return Err(Broken::Length);
+        }
+        // Each has at least its LF.
+        if records > length {
+            return Err(Broken::Records);
         }
         Ok(Some(Self { sequence, length, records, kind, offset, fresh, promised }))
     }
@@ -184,6 +191,8 @@ mod tests {
         assert_eq!(Header::decode(&bytes, SECRET, 8, 4096), Err(Broken::Sequence));
         assert_eq!(Header::decode(&bytes, SECRET, 9, 131), Err(Broken::Length));
         assert_eq!(Header::decode(&header(9, 0).encode(SECRET), SECRET, 9, 4096), Err(Broken::Length));
+        let many = Header { records: 101, ..header(9, 100) }.encode(SECRET);
+        assert_eq!(Header::decode(&many, SECRET, 9, 4096), Err(Broken::Records));
         let mut forged = bytes;
         forged[24] = 7;
         assert_eq!(Header::decode(&forged, SECRET, 9, 4096), Err(Broken::Kind));

@@ -8,6 +8,7 @@ use super::passed::Passed;
 use super::pidfile::PidFile;
 use crate::config::{Config, Echo, OnDiskFull};
 use crate::exit::{self, Fatal};
+use crate::ipc::sandbox::{self, InForce};
 use crate::ipc::scoreboard::Admission;
 use crate::store::directory::{Begun, Directory, Era};
 use crate::sys::user::{self, Identity};
@@ -34,6 +35,8 @@ pub struct Ground {
     pub admission_memory: OwnedFd,
     pub admission: Admission,
     pub pid_file: Option<PidFile>,
+    /// What holds for the supervisor and all that it starts.
+    pub sandbox: InForce,
 }
 
 /// The store, ready to be written to.
@@ -92,6 +95,8 @@ fn occupy(
         identity.assume().map_err(cannot_become)?;
     }
     listeners.follow(&Wanted::of(config))?;
+    // As the user that all run as, and before anything is forked.
+    let sandbox = sandbox::confine_supervisor(config.security.sandbox)?;
     let control = Control::open(&config.control)?;
     // As the user that the roles run as: the pipes count against its limits.
     let mut run = Run::go_on_or_begin(passed, &store, config, notify).map_err(system)?;
@@ -99,7 +104,7 @@ fn occupy(
     run.keep(notify);
     let admission_memory = Admission::memory().map_err(system)?;
     let admission = Admission::map(admission_memory.as_fd()).map_err(system)?;
-    Ok(Ground { store, listeners, tls, control, run, admission_memory, admission, pid_file: None })
+    Ok(Ground { store, listeners, tls, control, run, admission_memory, admission, pid_file: None, sandbox })
 }
 
 fn cannot_become(error: io::Error) -> Fatal {

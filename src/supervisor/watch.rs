@@ -158,12 +158,18 @@ impl Supervisor {
         while let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) {
             worker.channel.flush();
             match worker.channel.receive() {
-                Ok(Received::Message(ToSupervisor::Ready)) => worker.ready = true,
-                Ok(Received::Message(ToSupervisor::Failed { code, message })) => {
+                Ok(Received::Message(ToSupervisor::Ready)) if !worker.ready => worker.ready = true,
+                Ok(Received::Message(ToSupervisor::Failed { code, message })) if !worker.ready => {
                     self.last_words = Some(Fatal::new(code, message));
                 }
-                // Only the writer may say the rest.
-                Ok(Received::Message(_)) => {}
+                // Only the writer may say the rest. One that went on saying it would keep the supervisor from all else.
+                Ok(Received::Message(_)) => {
+                    let (number, pid) = (worker.number, worker.pid);
+                    crate::error!("worker {number} ({pid}) says what no worker says; it is killed");
+                    let _ = process::signal_child(pid, Signal::SIGKILL);
+                    let _ = self.poller.remove(worker.channel.as_fd());
+                    return;
+                }
                 Ok(Received::Nothing) => return,
                 Ok(Received::End) => {
                     let _ = self.poller.remove(worker.channel.as_fd());

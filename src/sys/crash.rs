@@ -30,6 +30,14 @@ pub fn strikes(name: &str) -> bool {
     }
 }
 
+/// Where a test wants the file made that tells of a death: the sandbox of a build with crash points leaves that open.
+pub fn place() -> Option<String> {
+    #[cfg(feature = "crash-points")]
+    return std::env::var("ECHOSTORED_CRASH_ONCE").ok()?.rsplit_once('/').map(|(place, _)| place.to_owned());
+    #[cfg(not(feature = "crash-points"))]
+    None
+}
+
 /// Kills this process as `kill -9` does: no destructor, no flush, no exit handler.
 pub fn die() -> ! {
     let _ = nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::Signal::SIGKILL);

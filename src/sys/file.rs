@@ -106,6 +106,11 @@ pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(nix::fcntl::open(path, flags, Mode::empty())?)
 }
 
+/// Names a place in the file system, following links, without any right to it (open(2), `O_PATH`).
+pub fn open_place(path: &str) -> io::Result<OwnedFd> {
+    Ok(nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
 /// `fstat(2)`.
 pub fn stat(fd: impl AsFd) -> io::Result<FileStat> {
     Ok(fstat(fd)?)

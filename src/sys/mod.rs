@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod allocations;
+pub mod breakout;
 pub mod crash;
 pub mod event;
 pub mod fdpass;
@@ -17,6 +18,7 @@ pub mod poll;
 pub mod process;
 pub mod program;
 pub mod ready;
+pub mod sandbox;
 pub mod signals;
 pub mod socket;
 pub mod title;

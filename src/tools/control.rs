@@ -12,6 +12,7 @@ use crate::config;
 use crate::exit;
 use crate::ipc::command::{self, Reply, Request};
 use crate::ipc::report::{ArchiverCounts, Backlog, Report, WorkerCounts};
+use crate::ipc::sandbox::InForce;
 
 /// The daemon answers within 30 s that something takes too long. One that does not is itself hung.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -195,7 +196,17 @@ fn text(report: &Report) -> String {
         let blank = String::new;
         table.push(["archiver".into(), pid, time(archiver.uptime_seconds), blank(), state, blank(), blank(), blank()]);
     }
-    text + "\n" + &aligned(&table)
+    text + "\n" + &aligned(&table) + "\n" + &aligned(&sandboxes(report))
+}
+
+/// What keeps each process from doing more than its work.
+fn sandboxes(report: &Report) -> Vec<[String; 2]> {
+    let row = |name: &str, sandbox: InForce| [name.to_owned(), sandbox.to_string()];
+    let mut table = vec![["process", "sandbox"].map(str::to_owned), row("supervisor", report.sandbox)];
+    table.extend(report.workers.iter().map(|worker| row(&format!("worker {}", worker.number), worker.sandbox)));
+    table.extend(report.writer.iter().map(|writer| row("writer", writer.sandbox)));
+    table.extend(report.archiver.iter().map(|archiver| row("archiver", archiver.sandbox)));
+    table
 }
 
 /// The closed files, and what waits.

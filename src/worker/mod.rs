@@ -22,10 +22,12 @@ mod timers;
 mod transport;
 
 use crate::config::Config;
-use crate::exit;
+use crate::exit::{self, Fatal};
 use crate::ipc::control::{Channel, Received, ToSupervisor, ToWorker};
+use crate::ipc::sandbox;
 use crate::ipc::scoreboard::{Admission, Count, Scoreboard};
 use crate::ipc::seat::WorkerSeat;
+use crate::ipc::wiring::Role;
 use crate::protocol::ack::{self, Ack};
 use crate::store::stamp::Stamp;
 use crate::sys::poll::{Event, Interest, Poller};
@@ -60,9 +62,16 @@ const ORPHAN_DEADLINE: u64 = 1500;
 
 /// Runs a worker to its end; returns the exit code.
 pub fn run(seat: WorkerSeat) -> u8 {
-    let ended = Worker::begin(seat).and_then(|mut worker| {
-        worker.channel.send(ToSupervisor::Ready);
-        worker.serve()
+    let ended = Worker::begin(seat).and_then(|mut worker| match worker.confine() {
+        Ok(()) => {
+            worker.channel.send(ToSupervisor::Ready);
+            worker.serve()
+        }
+        Err(Fatal { code, message }) => {
+            crate::error!("{message}");
+            worker.channel.send(ToSupervisor::Failed { code, message });
+            Ok(code)
+        }
     });
     ended.unwrap_or_else(|error| {
         crate::error!("cannot go on serving: {error}");
@@ -187,6 +196,14 @@ impl Worker {
             tick: millis(tick),
             config,
         })
+    }
+
+    /// Gives up all that a worker does not need: all is open by now, and no client's byte is read.
+    fn confine(&self) -> Result<(), Fatal> {
+        let mode = self.config.security.sandbox;
+        let wall = sandbox::wall_in(Role::Worker, mode, None, false)?;
+        self.scoreboard.set(Count::Sandbox, sandbox::filter(Role::Worker, mode, wall)?.word());
+        Ok(())
     }
 
     fn serve(mut self) -> io::Result<u8> {

@@ -285,6 +285,7 @@ impl Writer {
 
     fn drop_broken(&mut self, index: usize, why: &str) -> io::Result<()> {
         let uplink = self.detach(index)?;
+        self.scoreboard.add(Count::BrokenLinks, 1);
         error!("worker link {} carries {why}; its worker is replaced", uplink.id());
         self.channel.send(ToSupervisor::Broken(uplink.id()));
         Ok(())

@@ -9,12 +9,15 @@ use super::slowness::Slowness;
 use super::syncer::{Job, Outcome, Syncer};
 use super::uplink::Uplink;
 use super::{Writer, opening};
+use crate::config::Timezone;
 use crate::exit::Fatal;
 use crate::ipc::commit::{CommitRecord, Found, Mark, State};
 use crate::ipc::control::ToSupervisor;
 use crate::ipc::link::Link;
+use crate::ipc::sandbox;
 use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::WriterSeat;
+use crate::ipc::wiring::Role;
 use crate::log::Limiter;
 use crate::store::directory;
 use crate::store::names::SegmentName;
@@ -32,6 +35,7 @@ use std::time::Instant;
 pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     let system = |error: io::Error| Fatal::system("start the writer", error);
     seat.scoreboard.set(Count::OnDisk, 1);
+    let tools = confine(&seat)?;
     let record = CommitRecord::map(seat.commit.as_fd()).map_err(system)?;
     if is_deleted(&seat.directory) {
         seat.channel.send(ToSupervisor::Reclaim);
@@ -44,7 +48,7 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
             .map_err(cannot)?;
     let (links, kept) = (std::mem::take(&mut seat.links), std::mem::take(&mut seat.segments));
     let (sequence, second) = (opened.live.identity.sequence, opened.second);
-    let mut writer = assemble(seat, shelf, opened.live, opened.offset, record).map_err(system)?;
+    let mut writer = assemble(seat, shelf, (opened.live, opened.offset), record, tools).map_err(system)?;
     writer.good_to = opened.good_to;
     writer.scoreboard.add(Count::TornRecords, opened.torn);
     let name = writer.live.name.build();
@@ -74,13 +78,40 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     Ok(writer)
 }
 
+/// What a writer could not get any more once it is shut in.
+struct Tools {
+    signals: Signals,
+    poller: Poller,
+    syncer: Syncer,
+}
+
+/// Takes up its tools and gives up all that a writer does not need, before it reads a byte, its own store's included. The
+/// wall holds for a thread and those that it starts, the filter for all there are: the sync thread is started in between.
+fn confine(seat: &WriterSeat) -> Result<Tools, Fatal> {
+    let system = |error: io::Error| Fatal::system("start the writer", error);
+    let (mode, rotate) = (seat.config.security.sandbox, &seat.config.rotate);
+    let local = rotate.timezone == Timezone::Local && rotate.interval.is_some();
+    let take_up = || -> io::Result<(Signals, Poller)> {
+        reset(&[Signal::SIGTERM])?;
+        ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2])?;
+        Ok((Signals::new(&[Signal::SIGTERM])?, Poller::new(256)?))
+    };
+    let (signals, poller) = take_up().map_err(system)?;
+    let wall = sandbox::wall_in(Role::Writer, mode, Some(seat.directory.as_fd()), local)?;
+    let syncer = Syncer::start().map_err(system)?;
+    seat.scoreboard.set(Count::Sandbox, sandbox::filter(Role::Writer, mode, wall)?.word());
+    Ok(Tools { signals, poller, syncer })
+}
+
 /// The writer with its live segment open and nothing done yet.
-fn assemble(seat: WriterSeat, shelf: Shelf, live: Segment, offset: u64, record: CommitRecord) -> io::Result<Writer> {
-    reset(&[Signal::SIGTERM])?;
-    ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2])?;
-    let signals = Signals::new(&[Signal::SIGTERM])?;
-    let syncer = Syncer::start()?;
-    let poller = Poller::new(256)?;
+fn assemble(
+    seat: WriterSeat,
+    shelf: Shelf,
+    (live, offset): (Segment, u64),
+    record: CommitRecord,
+    tools: Tools,
+) -> io::Result<Writer> {
+    let Tools { signals, poller, syncer } = tools;
     poller.add(&seat.channel, super::CONTROL, Interest::Input)?;
     poller.add(&signals, super::SIGNALS, Interest::Input)?;
     poller.add(syncer.bell(), super::SYNC_DONE, Interest::Input)?;
@@ -211,7 +242,9 @@ impl Writer {
             let index = index.ok_or_else(|| io::Error::other("an intended link is gone"))?;
             let uplink = &mut self.uplinks[index];
             if uplink.mark().through < mark.through {
-                uplink.look(&self.private, &self.null)?.map_err(|broken| io::Error::other(broken.0))?;
+                // The frames of the batch are the first in the pipe, whatever a worker that was broken into has sent behind
+                // them since.
+                let _ = uplink.look(&self.private, &self.null)?;
             }
             let count = uplink.count_to(mark.through);
             parts.push((index, count.ok_or_else(|| io::Error::other("an intended frame is not in its pipe"))?));

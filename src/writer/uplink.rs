@@ -155,6 +155,8 @@ impl Uplink {
         }
         let found = intake::whole_frames(&self.buffer, &self.terms, self.mark, &mut self.frames);
         let grew = self.buffer.len() > seen_before;
+        // What is broken is found again once the frames before it are stored.
+        self.unseen |= found.is_err();
         self.unseen |= intake::look_again(self.wide, !self.frames.is_empty(), skipped, grew);
         Ok(found)
     }

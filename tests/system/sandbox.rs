@@ -1,5 +1,7 @@
 //! The sandbox of the units: what systemd says of it, and what can really be done from inside.
 use crate::service::{ISOLATED, MAIN, Service};
+use crate::support::{DEADLINE, processes, wait_until};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Tries each deed, in perl, which the smallest Debian has: `NAME done` or `NAME errno` a line.
@@ -95,5 +97,41 @@ fn the_sandbox_holds_from_inside() {
         for name in ["inet", "inet6"] {
             assert_eq!(deeds[name] == "done", *unit != ISOLATED, "{unit}: {name}: {}", deeds[name]);
         }
+    }
+}
+
+/// On top of the unit's sandbox each role has its own: as `status` says it, and as the kernel does.
+#[test]
+fn every_role_shuts_itself_in_inside_the_units() {
+    let Some(mut service) = Service::install() else { return };
+    // Otherwise what is missing would only be told.
+    service.configure(&[("security.sandbox", "required".into())]);
+    service.systemctl("restart");
+    shut_in(&service);
+    service.isolate();
+    shut_in(&service);
+}
+
+fn shut_in(service: &Service) {
+    service.talk(100);
+    let status = || serde_json::from_str::<Value>(&service.must("echostored status --json")).unwrap();
+    wait_until(DEADLINE, "the archiver", || status()["archiver"]["ready"] == true);
+    let told = status();
+    println!("{}: {}", service.unit, service.must("echostored status"));
+    let whole = json!({"no_new_privs": true, "landlock": 6, "seccomp": true});
+    let workers = told["workers"].as_array().unwrap();
+    assert!(!workers.is_empty());
+    for role in workers.iter().chain([&told["writer"], &told["archiver"]]) {
+        assert_eq!(role["sandbox"], whole, "{}: {role}", service.unit);
+    }
+    assert_eq!((&told["sandbox"]["no_new_privs"], &told["sandbox"]["seccomp"]), (&json!(true), &json!(true)));
+    let field = |pid: i32, name: &str| processes::status(pid, name)[0].parse::<u32>().unwrap();
+    let supervisor = field(service.supervisor(), "Seccomp_filters");
+    for pid in processes::family(service.supervisor()) {
+        let title = processes::title(pid);
+        assert_eq!((field(pid, "Seccomp"), field(pid, "NoNewPrivs")), (2, 1), "{title:?}");
+        // The unit's and the supervisor's, which all inherit, and one of the role's own.
+        let own = u32::from(pid != service.supervisor());
+        assert_eq!(field(pid, "Seccomp_filters"), supervisor + own, "{title:?}");
     }
 }

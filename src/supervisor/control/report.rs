@@ -3,7 +3,8 @@ use crate::config::Choice;
 use crate::ipc::report::{
     Archiver, ArchiverCounts, Backlog, Report, SCHEMA, Totals, Worker, WorkerCounts, Writer, WriterCounts,
 };
-use crate::ipc::scoreboard::Scoreboard;
+use crate::ipc::sandbox::InForce;
+use crate::ipc::scoreboard::{Count, Scoreboard};
 use crate::supervisor::{Supervisor, crew, status};
 use crate::sys::process::{Pid, own_pid};
 use std::time::{Duration, Instant};
@@ -85,6 +86,7 @@ impl Supervisor {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: own_pid(),
             uptime_seconds: ledger.age(now),
+            sandbox: self.ground.sandbox,
             status: status::line(figures),
             ready: self.was_ready && !self.tell_ready && self.stop.is_none(),
             stopping: self.stop.is_some(),
@@ -105,12 +107,14 @@ impl Supervisor {
             writer: self.writer.as_ref().map(|writer| Writer {
                 pid: number(writer.pid),
                 uptime_seconds: seconds(writer.born, now),
+                sandbox: in_force(&writer.scoreboard),
                 ready: writer.ready,
                 counts: WriterCounts::of(&writer.scoreboard),
             }),
             archiver: self.archive.archiver.as_ref().map(|archiver| Archiver {
                 pid: number(archiver.pid),
                 uptime_seconds: seconds(archiver.born, now),
+                sandbox: in_force(&archiver.scoreboard),
                 ready: archiver.ready,
                 backlog: Backlog::of(&archiver.scoreboard),
                 counts: ArchiverCounts::of(&archiver.scoreboard),
@@ -124,12 +128,17 @@ impl Supervisor {
             pid: number(worker.pid),
             generation: worker.generation,
             uptime_seconds: seconds(worker.born, now),
+            sandbox: in_force(&worker.scoreboard),
             ready: worker.ready,
             leaving: worker.leaving,
             connections: self.ground.admission.of(worker.seat),
             counts: WorkerCounts::of(&worker.scoreboard),
         }
     }
+}
+
+fn in_force(scoreboard: &Scoreboard) -> InForce {
+    InForce::of_word(scoreboard.get(Count::Sandbox))
 }
 
 fn number(pid: Pid) -> u32 {
