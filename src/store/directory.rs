@@ -246,7 +246,12 @@ pub fn leads_to(directory: BorrowedFd<'_>, name: &str, file: &File) -> bool {
 
 /// The store's era, if its directory tells.
 pub fn era(directory: BorrowedFd<'_>) -> Option<Era> {
-    identity(directory).ok().flatten().as_ref().and_then(Identity::era)
+    era_in(&read_small(directory, STORE).ok()??)
+}
+
+/// The era that a mark's text tells.
+pub(crate) fn era_in(text: &str) -> Option<Era> {
+    parse::<Identity>(text).ok()?.era()
 }
 
 /// Notes the era, durably: after recovery, and before the first record of that format.
