@@ -90,7 +90,7 @@ fn any_line(input: &mut Input<'_>) -> Line {
         1 => {
             Line::Packed(Packed { file: format!("{segment}.zst"), segment, bytes: number, blake3: NO_CHAIN.to_owned() })
         }
-        2 => Line::Pruned(Pruned { segment, reason: String::from_utf8_lossy(input.some()).into_owned(), time }),
+        2 => Line::Pruned(Pruned { segment, reason: "max-files".to_owned(), time }),
         3 => Line::Gone(Gone { segment, time }),
         _ => Line::Failed(Failed {
             segment: segment.clone(),

@@ -82,8 +82,10 @@ pub fn control(data: &[u8]) {
         1 => exact(ToWorker::decode(packet, fds), packet),
         2 => exact(ToArchiver::decode(packet, fds), packet),
         _ => match ToSupervisor::decode(packet, fds) {
-            Some(ToSupervisor::Segment { .. } | ToSupervisor::Failed { .. } | ToSupervisor::NotRotated(_))
-                if packet.len() > 1000 || std::str::from_utf8(&packet[1..]).is_err() => {}
+            // Text that is not UTF-8, or too long for a packet, is not kept as it is.
+            Some(ToSupervisor::Failed { message: text, .. } | ToSupervisor::NotRotated(text))
+                if text.contains('\u{fffd}') || text.len() > 1000 => {}
+            Some(ToSupervisor::Segment { name, .. }) if name.contains('\u{fffd}') || name.len() > 1000 => {}
             decoded => exact(decoded, packet),
         },
     }
