@@ -43,13 +43,14 @@ impl Shelf {
             last_sequence: 0,
         };
         let mut all = segment::list_all(directory.as_fd())?;
+        // A number that anybody has used is not used again.
+        shelf.last_sequence = all.last().map_or(0, |(name, _)| name.sequence);
         for (name, form) in segment::take_foreign(directory.as_fd(), &mut all)? {
             let file = form.of(&name.build());
             warn!(
                 "{file} is no file of this daemon's, whoever put it there; it is left alone, look at it and remove it"
             );
         }
-        shelf.last_sequence = all.last().map_or(0, |(name, _)| name.sequence);
         Ok(shelf)
     }
 
