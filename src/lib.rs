@@ -1,7 +1,7 @@
 //! echostored: a TCP message recorder whose echo proves storage.
 //!
 //! The rooms, upper imports lower only: `cli`, `roles` → `supervisor`, `worker`, `writer`, `tools` → `ipc`, `store` →
-//! `protocol`, `config`, `log`, `sys`. Roles never import each other; `tests/layering.rs` holds this.
+//! `protocol`, `config`, `log`, `sys`, `tls`. Roles never import each other; `tests/layering.rs` holds this.
 
 // First: the others use its macros.
 #[macro_use]
@@ -19,6 +19,7 @@ pub mod roles;
 pub mod store;
 pub mod supervisor;
 pub mod sys;
+pub mod tls;
 pub mod tools;
 pub mod worker;
 pub mod writer;

@@ -62,7 +62,7 @@ fn sockets_of_all_families_are_served_and_no_other() {
     assert!(!daemon.manager().kept().iter().any(|name| name.starts_with("listener")));
     drop(stream);
     daemon.stop();
-    let peer = format!(" unix:{} ", std::process::id());
+    let peer = format!(" unix:{}:{} ", std::process::id(), nix::unistd::getuid());
     let stored: Vec<String> = checker::files(&daemon.store())
         .iter()
         .flat_map(|file| std::fs::read_to_string(&file.path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())

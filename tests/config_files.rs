@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use echostored::config::{
-    self, Choice, Compress, Config, Control, Daemon, Echo, Format, Framing, KEYS, Level, Limits, Log, Method,
-    OnDiskFull, OnOversize, Retain, Rotate, Server, Space, Store, TABLES, Timezone, Workers,
+    self, Choice, ClientCertificate, Compress, Config, Control, Daemon, Echo, Format, Framing, KEYS, Level, Limits,
+    Listen, Log, Method, OnDiskFull, OnOversize, Pem, Proxy, Retain, Rotate, Server, Space, Store, TABLES, Timezone,
+    Tls, TlsVersion, Workers,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -43,7 +44,7 @@ fn the_table_of_keys_holds_the_defaults() {
             key.dotted()
         );
     }
-    assert_eq!(KEYS.len(), 33);
+    assert_eq!(KEYS.len(), 43);
 }
 
 /// `[table]` and `key` of every active line, in order.
@@ -81,7 +82,7 @@ fn every_key_of_the_shipped_file_has_its_comment() {
 #[test]
 fn the_development_file_needs_no_root() {
     let config = parse(&shipped("dev.toml"));
-    assert_eq!(config.server.listen, ["127.0.0.1:7007", "[::1]:7007"].map(|a| a.parse::<SocketAddr>().unwrap()));
+    assert_eq!(config.server.listen, ["127.0.0.1:7007", "[::1]:7007"].map(|a| Listen::Inet(a.parse().unwrap())));
     assert_eq!(config.store.directory, Path::new("/srv/here/var/echostored"));
     let daemon = &config.daemon;
     for path in [&daemon.pid_file, daemon.log_file.as_ref().unwrap(), config.control.socket.as_ref().unwrap()] {
@@ -92,7 +93,7 @@ fn the_development_file_needs_no_root() {
 #[test]
 fn every_key_is_read() {
     let config = parse(
-        "[server]\nlisten = ['0.0.0.0:0', '[fe80::1%2]:9']\nworkers = 64\nframing = 'octet-counted'\necho = 'synced'\n\
+        "[server]\nlisten = ['0.0.0.0:0', '[fe80::1%2]:9', 'unix:run/./s']\nunix-mode = '666'\nworkers = 64\nframing = 'octet-counted'\necho = 'synced'\n\
          max-message-size = '16MiB'\non-oversize = 'split'\nshutdown-timeout = 0\nreload-timeout = '2w'\nkeepalive = '0'\n\
          [limits]\nmax-connections = '0'\nwrite-timeout = '10ms'\n\
          [store]\ndirectory = '../a/./b//'\nprefix = 'a.B_c-9'\nformat = 'jsonl'\nfile-mode = '660'\nsync-interval = 0\n\
@@ -105,7 +106,12 @@ fn every_key_is_read() {
     );
     let expected = Config {
         server: Server {
-            listen: vec!["0.0.0.0:0".parse().unwrap(), "[fe80::1%2]:9".parse().unwrap()],
+            listen: vec![
+                Listen::Inet("0.0.0.0:0".parse().unwrap()),
+                Listen::Inet("[fe80::1%2]:9".parse().unwrap()),
+                Listen::Unix(PathBuf::from("/srv/here/run/s")),
+            ],
+            unix_mode: 0o666,
             workers: Workers::Count(64),
             framing: Framing::OctetCounted,
             echo: Echo::Synced,
@@ -116,6 +122,8 @@ fn every_key_is_read() {
             keepalive: None,
         },
         limits: Limits { max_connections: None, write_timeout: Some(Duration::from_millis(10)) },
+        tls: Tls::default(),
+        proxy: Proxy::default(),
         store: Store {
             directory: PathBuf::from("/srv/here/../a/b"),
             prefix: "a.B_c-9".to_owned(),
@@ -151,6 +159,29 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn every_key_of_the_other_doors_is_read() {
+    let config = parse(
+        "[tls]\nlisten = ['127.0.0.1:9']\ncertificate = 'c.pem'\nkey = 'credential:key'\nclient-ca = '/ca'\nclient-certificate = 'optional'\n\
+         min-version = '1.3'\nhandshake-timeout = '1s'\n\
+         [proxy]\nfrom = ['10.0.0.0/8', '::1']\nheader-timeout = '10ms'\n",
+    );
+    let tls = Tls {
+        listen: vec!["127.0.0.1:9".parse().unwrap()],
+        certificate: Some(Pem::File(PathBuf::from("/srv/here/c.pem"))),
+        key: Some(Pem::Credential("key".to_owned())),
+        client_ca: Some(Pem::File(PathBuf::from("/ca"))),
+        client_certificate: ClientCertificate::Optional,
+        min_version: TlsVersion::V1_3,
+        handshake_timeout: Duration::from_secs(1),
+    };
+    let proxy = Proxy {
+        from: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+        header_timeout: Duration::from_millis(10),
+    };
+    assert_eq!((config.tls, config.proxy), (tls, proxy));
+}
+
+#[test]
 fn dotted_keys_and_inline_tables_are_read() {
     let dotted =
         parse("server.workers = 2\nlimits = { max-connections = 0 }\nrotate.interval = '0'\nrotate.max-size = 0\n");
@@ -183,6 +214,7 @@ fn names_go_both_ways() {
     each::<Framing>("server.framing");
     each::<Echo>("server.echo");
     each::<OnOversize>("server.on-oversize");
+    each::<ClientCertificate>("tls.client-certificate");
     each::<Format>("store.format");
     each::<OnDiskFull>("store.on-disk-full");
     each::<Timezone>("rotate.timezone");
@@ -204,18 +236,20 @@ fn any_path() -> impl Strategy<Value = PathBuf> {
 
 fn any_server() -> impl Strategy<Value = Server> {
     let workers = prop_oneof![Just(Workers::Auto), (1u16..=64).prop_map(Workers::Count)];
-    let listen = proptest::collection::hash_set(any::<SocketAddr>(), 1..=64)
-        .prop_map(|set| set.into_iter().map(plain).collect());
+    let place = prop_oneof![any_address().prop_map(Listen::Inet), any_path().prop_map(Listen::Unix)];
+    let listen = vec(place, 1..=64).prop_map(different);
+    let mode = select(&[0o600, 0o660, 0o666, 0o622][..]);
     (
-        (listen, workers, any_choice(), any_choice(), 1usize..=16 << 20),
+        ((listen, mode), workers, any_choice(), any_choice(), 1usize..=16 << 20),
         (any_choice(), time(0, 31_622_400_000), option::of(time(1, 31_622_400_000)), option::of(1u64..=32_767)),
     )
         .prop_map(
             |(
-                (listen, workers, framing, echo, max_message_size),
+                ((listen, unix_mode), workers, framing, echo, max_message_size),
                 (on_oversize, shutdown_timeout, reload_timeout, keepalive),
             )| Server {
                 listen,
+                unix_mode,
                 workers,
                 framing,
                 echo,
@@ -226,6 +260,51 @@ fn any_server() -> impl Strategy<Value = Server> {
                 keepalive: keepalive.map(Duration::from_secs),
             },
         )
+}
+
+fn different<T: PartialEq>(values: Vec<T>) -> Vec<T> {
+    let mut all = Vec::new();
+    for value in values {
+        if !all.contains(&value) {
+            all.push(value);
+        }
+    }
+    all
+}
+
+fn any_address() -> impl Strategy<Value = SocketAddr> {
+    any::<SocketAddr>().prop_map(plain)
+}
+
+fn any_pem() -> impl Strategy<Value = Pem> {
+    prop_oneof![any_path().prop_map(Pem::File), "[a-z_][a-z._-]{0,20}".prop_map(Pem::Credential)]
+}
+
+/// With or without addresses, but always one that works.
+fn any_tls() -> impl Strategy<Value = Tls> {
+    let pair = prop_oneof![
+        Just((Vec::new(), None, None, None)),
+        (vec(any_address(), 0..=64).prop_map(different), any_pem(), any_pem(), option::of(any_pem()))
+            .prop_map(|(listen, certificate, key, client_ca)| (listen, Some(certificate), Some(key), client_ca)),
+    ];
+    (pair, any_choice(), any_choice(), time(10, 86_400_000)).prop_map(
+        |((listen, certificate, key, client_ca), client_certificate, min_version, handshake_timeout)| Tls {
+            listen,
+            certificate,
+            key,
+            client_ca,
+            client_certificate,
+            min_version,
+            handshake_timeout,
+        },
+    )
+}
+
+fn any_proxy() -> impl Strategy<Value = Proxy> {
+    let network = (any::<std::net::IpAddr>(), 0u8..=32)
+        .prop_map(|(ip, bits)| format!("{ip}/{bits}").parse::<ipnet::IpNet>().expect("a network").trunc());
+    (vec(network, 0..20).prop_map(different), time(10, 86_400_000))
+        .prop_map(|(from, header_timeout)| Proxy { from, header_timeout })
 }
 
 /// Without the flow label, which no text of an address holds.
@@ -295,15 +374,16 @@ fn any_daemon() -> impl Strategy<Value = Daemon> {
 
 prop_compose! {
     fn any_config()(
-        server in any_server(), store in any_store(), rotate in any_rotate(), daemon in any_daemon(), level in any_choice(),
+        server in any_server(), tls in any_tls(), proxy in any_proxy(), store in any_store(), rotate in any_rotate(), daemon in any_daemon(), level in any_choice(),
         retain in any_retain(), method in any_choice(), max_connections in option::of(1u32..=1_000_000), write_timeout in option::of(time(10, 31_622_400_000)), socket in option::of(any_path()),
     ) -> Config {
         let mut config =
             Config {
-                server, limits: Limits { max_connections, write_timeout }, store, rotate, retain,
+                server, limits: Limits { max_connections, write_timeout }, tls, proxy, store, rotate, retain,
                 compress: Compress { method }, daemon, log: Log { level },
                 control: Control { socket },
             };
+        config.tls.listen.retain(|address| !config.server.listen.contains(&Listen::Inet(*address)));
         if config.store.format == Format::Raw {
             config.server.framing = Framing::Line;
         }

@@ -1,6 +1,6 @@
 //! Holds the layers: reads the paths that the sources name, and fails on one that goes up or across.
 //!
-//! `main`, `lib`, `cli`, `roles` → the roles and `tools` → `ipc`, `store` → `protocol`, `config`, `log`, `sys`, `exit`.
+//! `main`, `lib`, `cli`, `roles` → the roles and `tools` → `ipc`, `store` → `protocol`, `config`, `log`, `sys`, `tls`, `exit`.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 #[path = "layering/paths.rs"]
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const ROLES: [&str; 4] = ["supervisor", "worker", "writer", "archiver"];
 const TOP: [&str; 5] = ["main", "lib", "cli", "roles", "fuzzing"];
 const MIDDLE: [&str; 2] = ["ipc", "store"];
-const BOTTOM: [&str; 5] = ["protocol", "config", "log", "sys", "exit"];
+const BOTTOM: [&str; 6] = ["protocol", "config", "log", "sys", "tls", "exit"];
 const STATIONS: [&str; 7] = ["socket", "frame", "record", "pipe", "file", "ack", "echo"];
 
 /// How high a room stands; `None`: not in the plan.
@@ -51,6 +51,7 @@ fn beside(room: &str) -> &'static [&'static str] {
         "config" => &["exit", "sys"],
         "log" => &["config", "exit", "sys"],
         "sys" => &["exit"],
+        "tls" => &["config", "exit"],
         _ => &[],
     }
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::types::{
-    Compress, Daemon, Echo, Format, Framing, Level, Limits, Log, Method, OnDiskFull, OnOversize, Rotate, Server, Store,
-    Timezone, Workers,
+    ClientCertificate, Compress, Daemon, Echo, Format, Framing, Level, Limits, Listen, Log, Method, OnDiskFull,
+    OnOversize, Proxy, Rotate, Server, Store, Timezone, Tls, TlsVersion, Workers,
 };
 
 /// The configuration that is read if none is named.
@@ -17,6 +17,8 @@ pub const LISTEN: [SocketAddr; 2] = [
     SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, PORT)),
     SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::LOCALHOST, PORT, 0, 0)),
 ];
+/// `server.unix-mode`: the daemon's user and group.
+pub const UNIX_MODE: u32 = 0o660;
 /// `server.workers`.
 pub const WORKERS: Workers = Workers::Auto;
 /// `server.framing`.
@@ -37,6 +39,14 @@ pub const KEEPALIVE: Option<Duration> = Some(Duration::from_secs(60));
 pub const MAX_CONNECTIONS: Option<u32> = Some(10_000);
 /// `limits.write-timeout`.
 pub const WRITE_TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
+/// `tls.client-certificate`.
+pub const CLIENT_CERTIFICATE: ClientCertificate = ClientCertificate::Required;
+/// `tls.min-version`.
+pub const MIN_VERSION: TlsVersion = TlsVersion::V1_2;
+/// `tls.handshake-timeout`.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// `proxy.header-timeout`.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// `store.directory`.
 pub const DIRECTORY: &str = "/var/lib/echostored";
 /// `store.prefix`.
@@ -67,7 +77,8 @@ pub const LEVEL: Level = Level::Info;
 impl Default for Server {
     fn default() -> Self {
         Self {
-            listen: LISTEN.to_vec(),
+            listen: LISTEN.map(Listen::Inet).to_vec(),
+            unix_mode: UNIX_MODE,
             workers: WORKERS,
             framing: FRAMING,
             echo: ECHO,
@@ -83,6 +94,26 @@ impl Default for Server {
 impl Default for Limits {
     fn default() -> Self {
         Self { max_connections: MAX_CONNECTIONS, write_timeout: WRITE_TIMEOUT }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            certificate: None,
+            key: None,
+            client_ca: None,
+            client_certificate: CLIENT_CERTIFICATE,
+            min_version: MIN_VERSION,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+        }
+    }
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self { from: Vec::new(), header_timeout: HEADER_TIMEOUT }
     }
 }
 

@@ -9,7 +9,7 @@ use super::hints::{key_text, unknown_at_top, unknown_key};
 use super::keys::{KEYS, TABLES};
 use super::read::Given;
 use super::syntax::syntax_fault;
-use super::types::{Choice, Config, Control, Format, Framing};
+use super::types::{Choice, Config, Control, Format, Framing, Listen};
 
 /// The pure core: what `text` means. `file` is only for error texts; relative paths start from `cwd`, which is absolute.
 ///
@@ -92,16 +92,47 @@ fn read_table(table: &str, entries: &DeTable<'_>, source: Source<'_>, config: &m
     }
 }
 
-/// What two keys must agree on. `raw` is never a default, so the file has it.
+/// What two keys must agree on. What is not a default stands in the file.
 fn contradiction(config: &Config, document: &DeTable<'_>) -> Option<Fault> {
+    let fault = |table: &str, name: &str, problem: String| {
+        let value = document.get(table)?.get_ref().get(name)?;
+        Some(Fault { at: value.span().start, key: format!("{table}.{name}"), problem })
+    };
+    raw_with_lines(config).and_then(|problem| fault("store", "format", problem)).or_else(|| {
+        let (name, problem) = tls_that_works(config)?;
+        let table = if name == "listen" && config.tls.listen.is_empty() { "server" } else { "tls" };
+        fault(table, name, problem)
+    })
+}
+
+/// The key of `[tls]` (or `server.listen`) at fault, and why.
+fn tls_that_works(config: &Config) -> Option<(&'static str, String)> {
+    let tls = &config.tls;
+    let plain = |address| config.server.listen.contains(&Listen::Inet(address));
+    let both = tls.listen.iter().find(|address| address.port() != 0 && plain(**address));
+    match (&tls.certificate, &tls.key) {
+        _ if config.server.listen.is_empty() && tls.listen.is_empty() => {
+            Some(("listen", "invalid value []: nowhere to listen; tls.listen is empty, too".to_owned()))
+        }
+        _ if both.is_some() => {
+            let address = both.map(ToString::to_string).unwrap_or_default();
+            Some(("listen", format!("{address} stands in server.listen, too: an address is for one of them")))
+        }
+        (Some(_), None) => Some(("certificate", "needs tls.key, the private key of the certificate".to_owned())),
+        (None, Some(_)) => Some(("key", "needs tls.certificate, whose private key it is".to_owned())),
+        (None, None) if !tls.listen.is_empty() => Some(("listen", "needs tls.certificate and tls.key".to_owned())),
+        (None, None) if tls.client_ca.is_some() => Some(("client-ca", "needs tls.certificate and tls.key".to_owned())),
+        _ => None,
+    }
+}
+
+fn raw_with_lines(config: &Config) -> Option<String> {
     if config.store.format != Format::Raw || config.server.framing == Framing::Line {
         return None;
     }
-    let value = document.get("store")?.get_ref().get("format")?;
-    let problem = format!(
+    Some(format!(
         "invalid value \"raw\" with server.framing = \"{}\": raw needs \"line\", since only a line holds no line end; \
          else use \"text\" or \"jsonl\"",
         config.server.framing.name()
-    );
-    Some(Fault { at: value.span().start, key: "store.format".to_owned(), problem })
+    ))
 }

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::key::{Key, put};
-use super::print::{choice, path, quoted, size, space, time, time_or_off};
+use super::print::{array, choice, path, pem, quoted, size, space, time, time_or_off};
 use super::read::Refused;
 use super::types::Workers;
 
 /// The tables, in the order of the documentation.
-pub const TABLES: &[&str] = &["server", "limits", "store", "rotate", "retain", "compress", "daemon", "log", "control"];
+pub const TABLES: &[&str] =
+    &["server", "limits", "tls", "proxy", "store", "rotate", "retain", "compress", "daemon", "log", "control"];
+
+/// What may be written for a PEM file.
+const PEM: &str = r#"the path of a file, such as "/etc/echostored/tls.pem", or "credential:NAME" for one that systemd gives; "": none"#;
 
 const MAX_TIME: Duration = Duration::from_secs(366 * 86_400);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -27,14 +31,21 @@ pub const KEYS: &[Key] = &[
         table: "server",
         name: "listen",
         default: r#"["127.0.0.1:7007", "[::1]:7007"]"#,
-        doc: "Addresses to listen at; not used for sockets that systemd passes; port 0: the kernel chooses",
-        allowed: r#"an array of 1 to 64 different "IP:port" strings, such as "127.0.0.1:7007" or "[::1]:7007""#,
+        doc: "Addresses and Unix sockets to listen at; not used for sockets that systemd passes; port 0: the kernel chooses",
+        allowed: r#"an array of up to 64 different "IP:port" and "unix:PATH" strings, such as "127.0.0.1:7007" or "[::1]:7007""#,
         restart: None,
         set: |c, v| put(&mut c.server.listen, v.listen()),
-        get: |c| {
-            let addresses: Vec<String> = c.server.listen.iter().map(|address| quoted(&address.to_string())).collect();
-            format!("[{}]", addresses.join(", "))
-        },
+        get: |c| array(&c.server.listen),
+    },
+    Key {
+        table: "server",
+        name: "unix-mode",
+        default: r#""0660""#,
+        doc: "Permission bits of the Unix sockets of server.listen: who may write may connect",
+        allowed: r#"an octal string with at least "0600", such as "0660" or "0666""#,
+        restart: None,
+        set: |c, v| put(&mut c.server.unix_mode, v.socket_mode()),
+        get: |c| quoted(&format!("{:04o}", c.server.unix_mode)),
     },
     Key {
         table: "server",
@@ -143,6 +154,96 @@ pub const KEYS: &[Key] = &[
         get: |c| time_or_off(c.limits.write_timeout),
     },
     Key {
+        table: "tls",
+        name: "listen",
+        default: "[]",
+        doc: "Addresses to listen at with TLS; not used for sockets that systemd passes",
+        allowed: r#"an array of up to 64 different "IP:port" strings, none of them in server.listen"#,
+        restart: None,
+        set: |c, v| put(&mut c.tls.listen, v.addresses()),
+        get: |c| array(&c.tls.listen),
+    },
+    Key {
+        table: "tls",
+        name: "certificate",
+        default: r#""""#,
+        doc: "The server's certificates, PEM, its own first",
+        allowed: PEM,
+        restart: None,
+        set: |c, v| put(&mut c.tls.certificate, v.pem_or_none()),
+        get: |c| pem(c.tls.certificate.as_ref()),
+    },
+    Key {
+        table: "tls",
+        name: "key",
+        default: r#""""#,
+        doc: "The private key of that certificate, PEM",
+        allowed: PEM,
+        restart: None,
+        set: |c, v| put(&mut c.tls.key, v.pem_or_none()),
+        get: |c| pem(c.tls.key.as_ref()),
+    },
+    Key {
+        table: "tls",
+        name: "client-ca",
+        default: r#""""#,
+        doc: "Whose certificates clients are to show, PEM; without it they are asked for none",
+        allowed: PEM,
+        restart: None,
+        set: |c, v| put(&mut c.tls.client_ca, v.pem_or_none()),
+        get: |c| pem(c.tls.client_ca.as_ref()),
+    },
+    Key {
+        table: "tls",
+        name: "client-certificate",
+        default: r#""required""#,
+        doc: "Whether a client without such a certificate is turned away",
+        allowed: r#"one of "required", "optional""#,
+        restart: None,
+        set: |c, v| put(&mut c.tls.client_certificate, v.choice()),
+        get: |c| choice(c.tls.client_certificate),
+    },
+    Key {
+        table: "tls",
+        name: "min-version",
+        default: r#""1.2""#,
+        doc: "The oldest version of TLS that is spoken",
+        allowed: r#"one of "1.2", "1.3""#,
+        restart: None,
+        set: |c, v| put(&mut c.tls.min_version, v.choice()),
+        get: |c| choice(c.tls.min_version),
+    },
+    Key {
+        table: "tls",
+        name: "handshake-timeout",
+        default: r#""10s""#,
+        doc: "A client that has not finished the handshake by then is closed",
+        allowed: r#"a time from 10ms to 1d, such as "10s""#,
+        restart: None,
+        set: |c, v| put(&mut c.tls.handshake_timeout, v.time_between(TEN_MILLISECONDS..=DAY)),
+        get: |c| time(c.tls.handshake_timeout),
+    },
+    Key {
+        table: "proxy",
+        name: "from",
+        default: "[]",
+        doc: "Connections from there must begin with a PROXY header, which names the real client",
+        allowed: r#"an array of up to 4096 addresses and networks, such as "192.0.2.7" or "2001:db8::/32""#,
+        restart: None,
+        set: |c, v| put(&mut c.proxy.from, v.networks()),
+        get: |c| array(&c.proxy.from),
+    },
+    Key {
+        table: "proxy",
+        name: "header-timeout",
+        default: r#""5s""#,
+        doc: "A proxy that has not sent the header by then is closed",
+        allowed: r#"a time from 10ms to 1d, such as "5s""#,
+        restart: None,
+        set: |c, v| put(&mut c.proxy.header_timeout, v.time_between(TEN_MILLISECONDS..=DAY)),
+        get: |c| time(c.proxy.header_timeout),
+    },
+    Key {
         table: "store",
         name: "directory",
         default: r#""/var/lib/echostored""#,
@@ -240,10 +341,7 @@ pub const KEYS: &[Key] = &[
         allowed: r#"an array of strings, the first an absolute path, such as ["/usr/local/bin/ship", "--fast"]; []: none"#,
         restart: None,
         set: |c, v| put(&mut c.rotate.on_close, v.program()),
-        get: |c| {
-            let words: Vec<String> = c.rotate.on_close.iter().map(|word| quoted(word)).collect();
-            format!("[{}]", words.join(", "))
-        },
+        get: |c| array(&c.rotate.on_close),
     },
     Key {
         table: "rotate",

@@ -1,28 +1,67 @@
-//! The addresses to listen at, as the file writes them. Never looks up a name, never asks whether an address is free.
+//! The places to listen at, as the file writes them. Never looks up a name, never asks whether an address is free.
+use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use super::read::{Given, Read, Refused};
+use super::types::Listen;
 
 const MAX_LISTEN: usize = 64;
+const MAX_NETWORKS: usize = 4096;
 
 impl Given<'_> {
-    pub fn listen(&self) -> Read<Vec<SocketAddr>> {
+    pub fn listen(&self) -> Read<Vec<Listen>> {
+        self.different(MAX_LISTEN, |one| match one.text()?.strip_prefix("unix:") {
+            Some(path) => one.socket_path(path).map(Listen::Unix),
+            None => one.address().map(Listen::Inet),
+        })
+    }
+
+    pub fn addresses(&self) -> Read<Vec<SocketAddr>> {
+        self.different(MAX_LISTEN, |one| one.address())
+    }
+
+    pub fn networks(&self) -> Read<Vec<IpNet>> {
+        self.different(MAX_NETWORKS, |one| one.network())
+    }
+
+    /// At most `most` different elements of an array, each read by `read`.
+    fn different<T: PartialEq>(&self, most: usize, read: impl Fn(Given<'_>) -> Read<T>) -> Read<Vec<T>> {
         let Some(array) = self.value.get_ref().as_array() else {
             return self.wrong_type();
         };
-        let mut addresses = Vec::with_capacity(array.len().min(MAX_LISTEN));
+        let mut addresses = Vec::with_capacity(array.len().min(most));
         for element in array {
             let one = Given { value: element, cwd: self.cwd };
-            let address = one.address().and_then(|address| match addresses.contains(&address) {
+            let address = read(one).and_then(|address| match addresses.contains(&address) {
                 true => Err(Refused::why("given twice")),
                 false => Ok(address),
             });
             addresses.push(address.map_err(|refused| Refused { span: Some(element.span()), ..refused })?);
         }
-        match addresses.len() {
-            0 => Err(Refused::why("empty")),
-            1..=MAX_LISTEN => Ok(addresses),
-            n => Err(Refused::why(format!("{n} addresses"))),
+        if addresses.len() <= most { Ok(addresses) } else { Err(Refused::why(format!("{} of them", addresses.len()))) }
+    }
+
+    /// An address alone is a network of one.
+    fn network(&self) -> Read<IpNet> {
+        let text = self.text()?;
+        let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        match network {
+            None => Err(Refused::why("neither an IP address nor a network")),
+            Some(network) if network.trunc() != network => {
+                Err(Refused::why(format!("has bits beyond the prefix: {} is meant", network.trunc())))
+            }
+            Some(network) => Ok(network),
+        }
+    }
+
+    /// Without the `@` of an abstract name: whoever is in the network namespace could use that, whatever its mode.
+    fn socket_path(&self, path: &str) -> Read<PathBuf> {
+        match path {
+            "" => Err(Refused::why("empty")),
+            _ if path.starts_with('@') => Err(Refused::why("abstract names are not listened at")),
+            _ if path.ends_with('/') => Err(Refused::why("names a directory")),
+            _ => self.absolute(path),
         }
     }
 

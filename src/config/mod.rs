@@ -24,6 +24,7 @@ pub use keys::{KEYS, TABLES};
 pub use print::print;
 pub use reload::reload_refusals;
 pub use types::{
-    Choice, Compress, Config, Control, Daemon, Echo, Format, Framing, Level, Limits, Log, Method, OnDiskFull,
-    OnOversize, Retain, Rotate, Server, Space, Store, Timezone, Workers,
+    Choice, ClientCertificate, Compress, Config, Control, Daemon, Echo, Format, Framing, Level, Limits, Listen, Log,
+    Method, OnDiskFull, OnOversize, Pem, Proxy, Retain, Rotate, Server, Space, Store, Timezone, Tls, TlsVersion,
+    Workers,
 };

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::keys::{KEYS, TABLES};
-use super::types::{Choice, Config, Space};
+use super::types::{Choice, Config, Pem, Space};
 use super::units::{format_size, format_time};
 
 /// `config` as a file of every key.
@@ -41,6 +41,16 @@ pub(super) fn choice(value: impl Choice) -> String {
 
 pub(super) fn path(path: &Path) -> String {
     quoted(&path.to_string_lossy())
+}
+
+/// No file is `""`.
+pub(super) fn pem(pem: Option<&Pem>) -> String {
+    quoted(&pem.map(ToString::to_string).unwrap_or_default())
+}
+
+pub(super) fn array<T: ToString>(values: &[T]) -> String {
+    let values: Vec<String> = values.iter().map(|value| quoted(&value.to_string())).collect();
+    format!("[{}]", values.join(", "))
 }
 
 pub(super) fn time(time: Duration) -> String {

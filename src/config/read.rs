@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::types::{Choice, Space, Workers};
+use super::types::{Choice, Pem, Space, Workers};
 use super::units::{format_size, format_time, parse_size, parse_time};
 
 /// Why a value is refused; what is allowed instead stands in the table of keys.
@@ -176,6 +176,13 @@ impl Given<'_> {
     }
 
     pub fn file_mode(&self) -> Read<u32> {
+        match self.socket_mode()? {
+            mode if mode & 0o002 != 0 => Err(Refused::why("everyone could write")),
+            mode => Ok(mode),
+        }
+    }
+
+    pub fn socket_mode(&self) -> Read<u32> {
         let text = self.text()?;
         let octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
         let mode = if octal { u32::from_str_radix(text, 8).ok() } else { None };
@@ -184,14 +191,16 @@ impl Given<'_> {
             Some(mode) if mode & !0o777 != 0 => Err(Refused::why("only permission bits")),
             Some(mode) if mode & 0o111 != 0 => Err(Refused::why("executable")),
             Some(mode) if mode & 0o600 != 0o600 => Err(Refused::why("the daemon itself could not read and write")),
-            Some(mode) if mode & 0o002 != 0 => Err(Refused::why("everyone could write")),
             Some(mode) => Ok(mode),
         }
     }
 
     /// A path, absolute, without `.`, doubled or trailing slashes, so that one place has one text.
     pub fn directory(&self) -> Read<PathBuf> {
-        let text = self.text()?;
+        self.absolute(self.text()?)
+    }
+
+    pub fn absolute(&self, text: &str) -> Read<PathBuf> {
         if text.is_empty() {
             return Err(Refused::why("empty"));
         }
@@ -208,6 +217,17 @@ impl Given<'_> {
             return Err(Refused::why("names a directory"));
         }
         Ok(path)
+    }
+
+    pub fn pem_or_none(&self) -> Read<Option<Pem>> {
+        match self.text()? {
+            "" => Ok(None),
+            text => match text.strip_prefix("credential:") {
+                Some(name) if is_credential(name) => Ok(Some(Pem::Credential(name.to_owned()))),
+                Some(_) => Err(Refused::why("not the name of a credential")),
+                None => self.file().map(|path| Some(Pem::File(path))),
+            },
+        }
     }
 
     /// A program by its path, and its arguments; none of them can hold a NUL.
@@ -243,4 +263,10 @@ impl Given<'_> {
             _ => Err(Refused::default()),
         }
     }
+}
+
+/// systemd.exec(5): a file name of ASCII.
+fn is_credential(name: &str) -> bool {
+    let plain = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+    (1..=255).contains(&name.len()) && plain && !name.starts_with('.')
 }

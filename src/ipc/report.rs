@@ -165,6 +165,10 @@ counts! {
         incomplete: Incomplete,
         /// Connections closed because the client did not read its echoes.
         timed_out: TimedOut,
+        /// Connections of `proxy.from` closed for want of a PROXY header.
+        bad_proxy_headers: BadProxyHeaders,
+        /// Connections closed for a TLS handshake that failed, or took too long.
+        handshake_failures: HandshakeFailures,
         /// Times that accepting paused, for want of descriptors or by `limits.max-connections`.
         accept_pauses: AcceptPauses,
         /// Connections closed because there was no room for their messages.

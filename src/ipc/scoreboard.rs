@@ -33,6 +33,10 @@ pub enum Count {
     Incomplete,
     /// Connections closed because the client did not read its echoes.
     TimedOut,
+    /// Connections of `proxy.from` closed for want of a PROXY header.
+    BadProxyHeaders,
+    /// Connections closed for a TLS handshake that failed, or took too long.
+    HandshakeFailures,
     /// Times that accepting was paused for want of descriptors or by `limits.max-connections`.
     AcceptPauses,
     /// Batches committed, stored or refused.

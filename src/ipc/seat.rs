@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::store::directory::Era;
 use crate::sys::OwnedFd;
 use crate::sys::socket::Listener;
+use crate::tls::Server;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,24 @@ pub struct Entries {
     pub archiver: fn(ArchiverSeat) -> u8,
 }
 
+/// A listener, as a worker has it.
+#[derive(Debug)]
+pub struct Entrance {
+    /// The socket, shared with all workers.
+    pub listener: Listener,
+    /// What is spoken with those who come in there.
+    pub speaks: Speaks,
+}
+
+/// What is spoken with a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// Messages.
+    Plain,
+    /// TLS, and messages in it.
+    Tls,
+}
+
 /// A worker's seat.
 #[derive(Debug)]
 pub struct WorkerSeat {
@@ -34,8 +53,10 @@ pub struct WorkerSeat {
     pub terms: Terms,
     /// Its pipe ends.
     pub ends: WorkerEnds,
-    /// The listeners, shared with all workers.
-    pub listeners: Vec<Listener>,
+    /// The listeners.
+    pub entrances: Vec<Entrance>,
+    /// What it is to those who speak TLS.
+    pub tls: Option<Server>,
     /// Its counters.
     pub scoreboard: Scoreboard,
     /// Everybody's connections.

@@ -6,3 +6,4 @@ pub mod ack;
 pub mod frame;
 pub mod framing;
 pub mod ids;
+pub mod proxy;

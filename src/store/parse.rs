@@ -20,8 +20,10 @@ pub use parser::Parser;
 pub struct Record<'a> {
     /// Time of receipt, RFC 3339, UTC, microseconds.
     pub time: &'a str,
-    /// The sender: an address, or `unix:PID`.
+    /// The sender: an address, or `unix:PID:UID`.
     pub peer: &'a str,
+    /// The subject of the client's certificate, where there is one; never in `text`.
+    pub subject: Option<Cow<'a, str>>,
     /// Unique for ever in the store.
     pub connection: &'a str,
     /// Which message of its connection, from 1.
@@ -48,7 +50,7 @@ impl fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 const BAD_TIME: &str = "not a time (YYYY-MM-DDTHH:MM:SS.ffffffZ)";
-const BAD_PEER: &str = "not a peer (ADDRESS:PORT or unix:PID)";
+const BAD_PEER: &str = "not a peer (ADDRESS:PORT or unix:PID:UID)";
 const BAD_CONNECTION: &str = "not a connection id (ASCII letters and digits)";
 const BAD_NUMBER: &str = "not a message number (from 1, without leading zeros)";
 
@@ -57,7 +59,9 @@ pub fn parse(format: Format, line: &[u8]) -> Result<Record<'_>, Malformed> {
     match format {
         Format::Text => parse_text(line),
         Format::Jsonl => parse_jsonl(line),
-        Format::Raw => Ok(Record { time: "", peer: "", connection: "", n: 0, message: Cow::Borrowed(line) }),
+        Format::Raw => {
+            Ok(Record { time: "", peer: "", subject: None, connection: "", n: 0, message: Cow::Borrowed(line) })
+        }
     }
 }
 
@@ -84,7 +88,7 @@ fn parse_text(line: &[u8]) -> Result<Record<'_>, Malformed> {
     let n = number(digits).ok_or(bad(n_at, BAD_NUMBER))?;
     let escaped = &line[message_at..];
     let message = escape::unescape_text(escaped).map_err(|error| bad(message_at + error.at, error.what))?;
-    Ok(Record { time, peer, connection, n, message })
+    Ok(Record { time, peer, subject: None, connection, n, message })
 }
 
 /// The ASCII text from `from` up to `end`, and where the next field begins. The lengths of all fields but the message are
@@ -99,7 +103,11 @@ fn field(line: &[u8], from: usize, end: u8) -> Option<(&str, usize)> {
 /// One place for what may stand as a peer. The length is bounded because leading zeros are not, in a port or a scope.
 fn check_peer(peer: &str) -> Option<()> {
     let sound = match peer.strip_prefix("unix:") {
-        Some(pid) => is_pid(pid),
+        // Records of before have no user.
+        Some(process) => match process.split_once(':') {
+            Some((pid, uid)) => is_pid(pid) && is_uid(uid),
+            None => is_pid(process),
+        },
         None => peer.len() <= record::PEER_MAX && peer.parse::<SocketAddr>().is_ok(),
     };
     sound.then_some(())
@@ -108,6 +116,10 @@ fn check_peer(peer: &str) -> Option<()> {
 /// 0 stands for a process that could not be seen.
 fn is_pid(digits: &str) -> bool {
     digits == "0" || number(digits).is_some_and(|pid| i32::try_from(pid).is_ok())
+}
+
+fn is_uid(digits: &str) -> bool {
+    digits == "0" || number(digits).is_some_and(|uid| u32::try_from(uid).is_ok())
 }
 
 fn check_connection(connection: &str) -> Option<()> {
@@ -126,6 +138,8 @@ fn number(digits: &str) -> Option<u64> {
 struct Jsonl<'a> {
     time: &'a str,
     peer: &'a str,
+    #[serde(borrow)]
+    subject: Option<JsonText<'a>>,
     connection: &'a str,
     n: u64,
     #[serde(borrow)]
@@ -147,6 +161,10 @@ fn parse_jsonl(line: &[u8]) -> Result<Record<'_>, Malformed> {
     if n == 0 {
         return Err(bad(at(connection) + connection.len() + br#"","n":"#.len(), BAD_NUMBER));
     }
+    let subject = json.subject.map(|JsonText(text)| text);
+    if subject.as_ref().is_some_and(|subject| subject.len() > record::SUBJECT_MAX) {
+        return Err(bad(at(peer) + peer.len(), "a subject that is too long"));
+    }
     let message = match (json.message, json.message_base64) {
         (Some(JsonText(Cow::Borrowed(text))), None) => Cow::Borrowed(text.as_bytes()),
         (Some(JsonText(Cow::Owned(text))), None) => Cow::Owned(text.into_bytes()),
@@ -158,12 +176,12 @@ fn parse_jsonl(line: &[u8]) -> Result<Record<'_>, Malformed> {
 
     // JSON allows other spaces, orders of keys and escapes; a record has one form.
     let mut canonical = Vec::with_capacity(line.len() + 1);
-    let source = Source::new(Format::Jsonl, peer, connection);
+    let source = Source::named(Format::Jsonl, peer, subject.as_deref(), connection);
     record::append(&mut canonical, Format::Jsonl, &stamp, &source, n, &message);
     canonical.pop();
     match escape::first_difference(&canonical, line) {
         Some(at) => Err(bad(at, "JSON, but not in a record's one form")),
-        None => Ok(Record { time, peer, connection, n, message }),
+        None => Ok(Record { time, peer, subject, connection, n, message }),
     }
 }
 

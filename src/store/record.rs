@@ -13,6 +13,9 @@ pub const PEER_MAX: usize = 128;
 /// The longest `connection` of a [`Source`] in bytes.
 pub const CONNECTION_MAX: usize = 40;
 
+/// The longest `subject` of a [`Source`] in bytes.
+pub const SUBJECT_MAX: usize = 256;
+
 /// Digits of `u64::MAX`.
 const NUMBER_MAX: usize = 20;
 /// What stands before the time in `jsonl`.
@@ -23,9 +26,15 @@ const JSONL_HEAD: &[u8] = br#"{"time":""#;
 pub struct Source(Box<[u8]>);
 
 impl Source {
-    /// `peer`: printable, without a space, at most [`PEER_MAX`] bytes. `connection`: ASCII letters and digits, at most
-    /// [`CONNECTION_MAX`]. The format must be the one later given to [`append`].
+    /// Of a client without a certificate: see [`named`](Self::named).
     pub fn new(format: Format, peer: &str, connection: &str) -> Self {
+        Self::named(format, peer, None, connection)
+    }
+
+    /// `peer`: printable, without a space, at most [`PEER_MAX`] bytes. `subject`: of the client's certificate, at most
+    /// [`SUBJECT_MAX`] bytes; only `jsonl` shows it. `connection`: ASCII letters and digits, at most [`CONNECTION_MAX`]. The
+    /// format must be the one later given to [`append`].
+    pub fn named(format: Format, peer: &str, subject: Option<&str>, connection: &str) -> Self {
         debug_assert!(!peer.is_empty() && peer.len() <= PEER_MAX && peer.bytes().all(|byte| byte.is_ascii_graphic()));
         debug_assert!(!connection.is_empty() && connection.len() <= CONNECTION_MAX);
         debug_assert!(connection.bytes().all(|byte| byte.is_ascii_alphanumeric()));
@@ -39,6 +48,10 @@ impl Source {
             Format::Jsonl => {
                 bytes.extend_from_slice(br#"","peer":""#);
                 escape::append_json(&mut bytes, peer);
+                if let Some(subject) = subject {
+                    bytes.extend_from_slice(br#"","subject":""#);
+                    escape::append_json(&mut bytes, subject);
+                }
                 bytes.extend_from_slice(br#"","connection":""#);
                 escape::append_json(&mut bytes, connection);
                 bytes.extend_from_slice(br#"","n":"#);
@@ -96,6 +109,11 @@ pub struct Head {
 }
 
 impl Head {
+    /// Of a client that is not known yet: no record can have it.
+    pub const fn unknown() -> Self {
+        Self { format: Format::Raw, bytes: Vec::new(), number: 0 }
+    }
+
     /// Before the first record.
     pub fn new(format: Format, source: &Source) -> Self {
         let mut bytes = Vec::with_capacity(JSONL_HEAD.len() + Stamp::LEN + source.0.len() + NUMBER_MAX);
@@ -159,7 +177,12 @@ pub const fn max_len(format: Format, max_message: usize) -> usize {
         Format::Text => FIXED + 5 + 4 * max_message,
         // A control byte becomes `\u00NN`; base64 (4 for 3, and padding) stays below that from the second byte on.
         Format::Jsonl => {
-            FIXED + br#"{"time":"","peer":"","connection":"","n":,"message_base64":""}"#.len() + 1 + 4 + 6 * max_message
+            FIXED
+                + 6 * SUBJECT_MAX
+                + br#"{"time":"","peer":"","subject":"","connection":"","n":,"message_base64":""}"#.len()
+                + 1
+                + 4
+                + 6 * max_message
         }
         Format::Raw => max_message + 1,
     }

@@ -6,7 +6,7 @@ use crate::exit::{self, Fatal};
 use crate::ipc::control::{Channel, ToSupervisor, ToWorker, ToWriter};
 use crate::ipc::link::{self, Link, MAX_LINKS, PrivatePipe, WorkerEnds};
 use crate::ipc::scoreboard::{Admission, Scoreboard};
-use crate::ipc::seat::{WorkerSeat, WriterSeat};
+use crate::ipc::seat::{Entrance, WorkerSeat, WriterSeat};
 use crate::ipc::wiring::{self, Descriptor, Held, Role};
 use crate::store::record;
 use crate::sys::process::{self, Child, Pid, fork_role};
@@ -92,7 +92,7 @@ impl Supervisor {
             shared(Descriptor::CommitRecord, &ground.run.commit),
             shared(Descriptor::Admission, &ground.admission_memory),
         ];
-        held.extend(ground.listeners.fds().map(|fd| Held { what: Descriptor::Listener, own: false, fd }));
+        held.extend(ground.listeners.fds().map(|(fd, _)| Held { what: Descriptor::Listener, own: false, fd }));
         held.extend(self.segments.iter().map(|(_, file)| shared(Descriptor::Segment, file)));
         for link in &ground.run.links {
             held.push(shared(Descriptor::DataRead, &link.data));
@@ -228,6 +228,7 @@ impl Supervisor {
             enter(&format!("worker {number}"), &format!("worker {number}"));
             let admission = Admission::map(child.adopt(&self.ground.admission_memory).as_fd());
             let scoreboard = Scoreboard::map(child.adopt(&prepared.memory).as_fd());
+            let entrance = |(fd, speaks)| Entrance { listener: Listener::from_fd(child.adopt(&fd)), speaks };
             let (Ok(admission), Ok(scoreboard)) = (admission, scoreboard) else { return crate::exit::FAILED };
             (self.entries.worker)(WorkerSeat {
                 config: Config::clone(&self.config),
@@ -235,7 +236,8 @@ impl Supervisor {
                 epoch: self.ground.store.epoch,
                 terms,
                 ends: WorkerEnds { data: child.adopt(&ends.data), acks: child.adopt(&ends.acks) },
-                listeners: self.ground.listeners.fds().map(|fd| Listener::from_fd(child.adopt(&fd))).collect(),
+                entrances: self.ground.listeners.fds().map(entrance).collect(),
+                tls: self.ground.tls.clone(),
                 scoreboard,
                 admission,
                 channel: Channel::new(child.adopt(&prepared.theirs)),

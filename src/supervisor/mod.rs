@@ -17,6 +17,7 @@ mod reload;
 mod restart;
 mod rotate;
 mod shutdown;
+mod socket_file;
 mod start;
 mod status;
 mod watch;

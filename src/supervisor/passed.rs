@@ -13,6 +13,8 @@ const LAYOUT: u32 = 1;
 
 /// What a socket unit calls the sockets that clients connect to (`FileDescriptorName=`).
 pub const ECHO: &str = "echo";
+/// The same with TLS.
+pub const TLS: &str = "tls";
 
 /// What a kept descriptor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,8 @@ fn is_of_another_layout(name: &str) -> bool {
 pub struct Passed {
     /// Sockets that the manager listens on.
     pub sockets: Vec<OwnedFd>,
+    /// The same, of those that speak TLS.
+    pub tls: Vec<OwnedFd>,
     /// What a supervisor before had it keep.
     pub kept: Vec<(Kept, OwnedFd)>,
     /// The same of another layout.
@@ -112,9 +116,11 @@ impl Passed {
             self.strange.push((name.to_owned(), fd));
         } else if name == ECHO || is_default(name) {
             self.sockets.push(fd);
+        } else if name == TLS {
+            self.tls.push(fd);
         } else {
             let message = format!(
-                "the service manager passes a descriptor named {name:?}, which means nothing here; set FileDescriptorName={ECHO} in the socket unit"
+                "the service manager passes a descriptor named {name:?}, which means nothing here; set FileDescriptorName={ECHO}, or {TLS}, in the socket unit"
             );
             return Err(Fatal::new(exit::CONFIG, message));
         }
@@ -125,7 +131,7 @@ impl Passed {
     pub fn numbers(&self) -> Vec<RawFd> {
         use crate::sys::AsRawFd;
         let kept = self.kept.iter().map(|(_, fd)| fd).chain(self.strange.iter().map(|(_, fd)| fd));
-        self.sockets.iter().chain(kept).map(AsRawFd::as_raw_fd).collect()
+        self.sockets.iter().chain(&self.tls).chain(kept).map(AsRawFd::as_raw_fd).collect()
     }
 }
 
@@ -171,10 +177,10 @@ mod tests {
         }
         let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let mut passed = Passed::default();
-        for name in ["echo", "my-own.socket", "unknown", "v9.commit", "v1.commit"] {
+        for name in ["echo", "my-own.socket", "unknown", "v9.commit", "v1.commit", "tls"] {
             passed.sort(name, null()).unwrap();
         }
-        assert_eq!((passed.sockets.len(), passed.strange.len(), passed.kept.len()), (3, 1, 1));
+        assert_eq!((passed.sockets.len(), passed.tls.len(), passed.strange.len(), passed.kept.len()), (3, 1, 1, 1));
         assert_eq!(passed.sort("metrics", null()).unwrap_err().code, exit::CONFIG);
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Promise: a configuration that is bad, or cannot be taken up, changes nothing and is logged with its reason; a listener
 //! that did not change never closes, and its backlog with it.
+use super::listeners::Wanted;
 use super::reclaim::Complaint;
 use super::{Supervisor, archive};
 use crate::config::{self, Config};
 use crate::exit::Fatal;
 use crate::ipc::control::{ToWorker, ToWriter};
 use crate::log;
+use crate::tls;
 use std::time::Instant;
 
 impl Supervisor {
@@ -59,9 +61,12 @@ impl Supervisor {
         }
         loaded.warnings.iter().for_each(|warning| crate::warn!("{warning}"));
         let control = self.prepare_control(&loaded.config.control)?;
-        let server = &loaded.config.server;
-        self.ground.listeners.follow(&server.listen, server.keepalive).map_err(|Fatal { message, .. }| message)?;
+        let tls = tls::Server::load(&loaded.config.tls).map_err(|Fatal { message, .. }| message)?;
+        let listeners = &mut self.ground.listeners;
+        listeners.check(tls.is_some()).map_err(|Fatal { message, .. }| message)?;
+        listeners.follow(&Wanted::of(&loaded.config)).map_err(|Fatal { message, .. }| message)?;
         self.ground.listeners.keep(&mut self.notify);
+        self.ground.tls = tls;
         self.move_control(control, loaded.warnings);
         let old = std::mem::replace(&mut self.config, loaded.config);
         self.wanted_workers = super::worker_count(&self.config);

@@ -2,7 +2,7 @@
 //! order, before anything is forked.
 use super::control::{self, Control};
 use super::inheritance::Run;
-use super::listeners::Listeners;
+use super::listeners::{Listeners, Wanted};
 use super::notify::Notify;
 use super::passed::Passed;
 use super::pidfile::PidFile;
@@ -12,6 +12,7 @@ use crate::ipc::scoreboard::Admission;
 use crate::store::directory::{Begun, Directory, Era};
 use crate::sys::user::{self, Identity};
 use crate::sys::{AsFd, OwnedFd, RawFd, file, process};
+use crate::tls;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -26,6 +27,8 @@ const PARENTS_UMASK: u32 = 0o022;
 pub struct Ground {
     pub store: OpenStore,
     pub listeners: Listeners,
+    /// What the workers are to those who speak TLS.
+    pub tls: Option<tls::Server>,
     pub control: Control,
     pub run: Run,
     pub admission_memory: OwnedFd,
@@ -77,7 +80,10 @@ fn occupy(
         None => open_store(config, &passed)?,
     };
     let mut listeners = Listeners::adopt(&mut passed)?;
-    listeners.follow(&config.server.listen, config.server.keepalive)?;
+    // Still with the starter's privileges: the key may be root's alone.
+    let tls = tls::Server::load(&config.tls)?;
+    listeners.check(tls.is_some())?;
+    listeners.follow(&Wanted::of_the_network(config))?;
     if let Some(identity) = identity.filter(|identity| !identity.is_current()) {
         if let Some(directory) = control::directory(&config.control) {
             // If this fails, so will the making of the socket there, which tells why.
@@ -85,6 +91,7 @@ fn occupy(
         }
         identity.assume().map_err(cannot_become)?;
     }
+    listeners.follow(&Wanted::of(config))?;
     let control = Control::open(&config.control)?;
     // As the user that the roles run as: the pipes count against its limits.
     let mut run = Run::go_on_or_begin(passed, &store, config, notify).map_err(system)?;
@@ -92,7 +99,7 @@ fn occupy(
     run.keep(notify);
     let admission_memory = Admission::memory().map_err(system)?;
     let admission = Admission::map(admission_memory.as_fd()).map_err(system)?;
-    Ok(Ground { store, listeners, control, run, admission_memory, admission, pid_file: None })
+    Ok(Ground { store, listeners, tls, control, run, admission_memory, admission, pid_file: None })
 }
 
 fn cannot_become(error: io::Error) -> Fatal {

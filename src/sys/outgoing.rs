@@ -1,7 +1,7 @@
 //! Connections that we make: non-blocking stream sockets of TCP and `AF_UNIX`.
 use super::{AsFd, BorrowedFd};
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{MsgFlags, recv, send};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::fmt;
 use std::io;
@@ -86,6 +86,16 @@ impl Outgoing {
     /// Reads once, appending at most `limit` bytes to `buffer`. 0: the server has sent everything.
     pub fn read(&self, buffer: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
         super::file::read_append(self.0.as_fd(), buffer, limit)
+    }
+
+    /// Reads once into `bytes`. 0: the server has sent everything.
+    pub fn receive(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match recv(self.0.as_raw_fd(), bytes, MsgFlags::empty()) {
+                Err(Errno::EINTR) => {}
+                result => return Ok(result?),
+            }
+        }
     }
 
     /// Writes once; may be short. Never raises `SIGPIPE`.

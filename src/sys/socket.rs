@@ -13,7 +13,7 @@ const BACKLOG: i32 = 4096;
 
 /// Who is at the other end of a connection.
 ///
-/// Printed without a space, as it stands in a record: `192.0.2.1:53210`, `[2001:db8::1]:53210`, `unix:4711`.
+/// Printed without a space, as it stands in a record: `192.0.2.1:53210`, `[2001:db8::1]:53210`, `unix:4711:1000`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// Over the network.
@@ -22,14 +22,23 @@ pub enum Peer {
     Unix {
         /// The process that connected (unix(7), `SO_PEERCRED`); 0 where it cannot be seen from this PID namespace.
         pid: u32,
+        /// The user that it ran as then.
+        uid: u32,
     },
+}
+
+impl Peer {
+    /// One of the network: an IPv4 address that an IPv6 one stands for is shown as what it is.
+    pub fn of(address: SocketAddr) -> Self {
+        Self::Inet(unmapped(address))
+    }
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) => address.fmt(f),
-            Self::Unix { pid } => write!(f, "unix:{pid}"),
+            Self::Unix { pid, uid } => write!(f, "unix:{pid}:{uid}"),
         }
     }
 }
@@ -198,11 +207,12 @@ impl Listener {
         socket.set_cloexec(true)?;
         socket.set_nonblocking(true)?;
         let peer = match address.as_socket() {
-            Some(address) => Peer::Inet(unmapped(address)),
+            Some(address) => Peer::of(address),
             None => {
                 // Connections inherit nothing from a Unix listener.
                 socket.set_out_of_band_inline(true)?;
-                Peer::Unix { pid: u32::try_from(getsockopt(&socket, sockopt::PeerCredentials)?.pid()).unwrap_or(0) }
+                let credentials = getsockopt(&socket, sockopt::PeerCredentials)?;
+                Peer::Unix { pid: u32::try_from(credentials.pid()).unwrap_or(0), uid: credentials.uid() }
             }
         };
         Ok((Stream(socket), peer))
@@ -258,6 +268,16 @@ impl Stream {
     /// Reads once, appending at most `limit` bytes to `buffer`. 0: the peer has sent everything.
     pub fn read(&self, buffer: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
         super::file::read_append(self.0.as_fd(), buffer, limit)
+    }
+
+    /// Puts what can be read into `buffer`, which is emptied, and leaves it there to be read (recv(2), `MSG_PEEK`). Fills at
+    /// most the buffer's capacity; 0: the peer has sent everything.
+    pub fn peek(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        buffer.clear();
+        let count = self.0.peek(buffer.spare_capacity_mut())?;
+        // SAFETY: the kernel has filled so many bytes of the spare capacity, which begins at 0.
+        unsafe { buffer.set_len(count) };
+        Ok(count)
     }
 
     /// Writes once; may be short. Never raises `SIGPIPE`.
@@ -335,8 +355,9 @@ mod tests {
         assert!(super::super::would_block(&listener.accept().unwrap_err()));
         let mut client = UnixStream::connect_addr(address).unwrap();
         let (stream, peer) = listener.accept().unwrap();
-        assert_eq!(peer, Peer::Unix { pid: std::process::id() });
-        assert_eq!(peer.to_string(), format!("unix:{}", std::process::id()));
+        let uid = nix::unistd::getuid().as_raw();
+        assert_eq!(peer, Peer::Unix { pid: std::process::id(), uid });
+        assert_eq!(peer.to_string(), format!("unix:{}:{uid}", std::process::id()));
         assert_eq!(flags(&stream), (true, true));
         client.write_all(b"hello\n").unwrap();
         let mut read = Vec::new();

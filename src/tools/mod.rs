@@ -1,5 +1,6 @@
 //! Programs for people: they read a store or a configuration file, or ask the running daemon, and print.
 pub mod bench;
+pub mod carrier;
 pub mod cat;
 pub mod check;
 pub mod control;

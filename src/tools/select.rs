@@ -95,7 +95,7 @@ impl Peer {
         if let Some(pid) = peer.strip_prefix("unix:") {
             return match self {
                 Self::Unix(None) => true,
-                Self::Unix(Some(wanted)) => pid.parse() == Ok(*wanted),
+                Self::Unix(Some(wanted)) => pid.split(':').next().and_then(|pid| pid.parse().ok()) == Some(*wanted),
                 _ => false,
             };
         }
@@ -208,6 +208,7 @@ mod tests {
             ("::/0", "[2001:db8::1]:9", "unix:0"),
             ("unix", "unix:0", "127.0.0.1:9"),
             ("unix:77", "unix:77", "unix:78"),
+            ("unix:77", "unix:77:1000", "unix:7:77"),
         ] {
             let wanted = Peer::parse(wanted).unwrap();
             assert!(wanted.is(here) && !wanted.is(elsewhere), "{wanted:?}");
@@ -222,6 +223,7 @@ mod tests {
         let record = |time, message: &'static [u8]| Record {
             time,
             peer: "127.0.0.1:9",
+            subject: None,
             connection: "A",
             n: 1,
             message: Cow::Borrowed(message),

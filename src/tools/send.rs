@@ -25,6 +25,7 @@ use nix::sys::signal::Signal;
 
 use crate::exit;
 use crate::sys::signals::Signals;
+use crate::tools::carrier::Means;
 use session::{End, Session};
 
 /// Sends all of standard input; returns the exit code: 0 if every message was echoed, else 1.
@@ -36,8 +37,15 @@ pub fn run(options: Options) -> u8 {
             return exit::FAILED;
         }
     };
+    let means = match Means::prepare(&options.security, &options.server) {
+        Ok(means) => means,
+        Err(why) => {
+            eprintln!("echostored: {why}");
+            return exit::FAILED;
+        }
+    };
     let begun = Instant::now();
-    let mut session = Session::new(options);
+    let mut session = Session::new(options, means);
     let end = session.run(&signals);
     session.close();
     report(&mut session, &end, begun)

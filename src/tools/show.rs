@@ -146,7 +146,7 @@ impl<O: Write, C: Write> Show<O, C> {
             _ if to == from => self.scratch.extend_from_slice(line),
             _ => {
                 let Some(stamp) = Stamp::parse(record.time.as_bytes()) else { return Ok(()) };
-                let source = Source::new(to, record.peer, record.connection);
+                let source = Source::named(to, record.peer, record.subject.as_deref(), record.connection);
                 record::append(&mut self.scratch, to, &stamp, &source, record.n, &record.message);
             }
         }

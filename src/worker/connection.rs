@@ -10,22 +10,27 @@
 //! thus byte-exact and in order by construction, and no byte of another connection can get into it.
 use super::echo;
 use super::spare::{KEEP, Spare};
+use super::transport::{End, Transport};
 use crate::protocol::framing::{Decoder, Step};
 use crate::store::record::Head;
 use crate::sys::poll::Event;
-use crate::sys::socket::{Peer, Stream};
+use crate::sys::socket::Peer;
 use std::io;
 use std::ops::Range;
 
 /// The first read of a connection, and the least; reads grow while they fill the room given.
 const READ_MIN: usize = 4 << 10;
 const READ_MAX: usize = 256 << 10;
+/// A read before the first message: a TLS record.
+const NEGOTIATE_MAX: usize = 16 << 10;
 /// How many bytes may be held beyond one message, so that there is always something to decode.
 const SLACK: usize = 256 << 10;
 
 /// What the connection is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// It has still to come in: see [`super::entry`].
+    Entering,
     /// Read, decode, echo.
     Open,
     /// The client has sent everything: echo what is due, then close.
@@ -52,7 +57,7 @@ pub enum Notice {
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
-    stream: Stream,
+    pub transport: Transport,
     /// The client.
     pub peer: Peer,
     buffer: Vec<u8>,
@@ -72,12 +77,18 @@ pub struct Connection {
     writable: bool,
     /// Undecoded bytes are worth a look: they grew, or the outbox was full.
     undecoded: bool,
-    /// The daemon stops: no more reading.
+    /// The daemon stops, or the client was cut off: no more reading.
     stopping: bool,
+    /// Cut off, within TLS: what has no end is no message.
+    cut: bool,
     read_size: usize,
     phase: Phase,
     /// It stands in a list of those that wait, see [`super::parking`].
     pub parked: bool,
+    /// When it must have come in (milliseconds of the worker's clock).
+    pub enters_by: u64,
+    /// A PROXY header must still come.
+    pub proxied: bool,
     /// When a lingering close ends (milliseconds of the worker's clock).
     pub lingers_until: u64,
     /// A deadline of it stands in the timers.
@@ -88,9 +99,9 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that was just accepted.
-    pub fn new(stream: Stream, peer: Peer, decoder: Decoder, head: Head) -> Self {
+    pub fn new(transport: Transport, peer: Peer, decoder: Decoder) -> Self {
         Self {
-            stream,
+            transport,
             peer,
             buffer: Vec::new(),
             base: 0,
@@ -98,15 +109,18 @@ impl Connection {
             released: 0,
             decoded: 0,
             decoder,
-            head,
+            head: Head::unknown(),
             readable: true,
             ending: false,
             writable: true,
             undecoded: false,
             stopping: false,
+            cut: false,
             read_size: READ_MIN,
             phase: Phase::Open,
             parked: false,
+            enters_by: 0,
+            proxied: false,
             lingers_until: 0,
             timed: false,
             stalled_since: None,
@@ -120,7 +134,7 @@ impl Connection {
 
     /// Bytes of memory that its buffer takes.
     pub fn held(&self) -> usize {
-        self.buffer.capacity()
+        self.buffer.capacity() + self.transport.held()
     }
 
     /// The socket has news.
@@ -159,40 +173,43 @@ impl Connection {
         if self.buffer.capacity() == 0 {
             self.buffer = spare.take(limit);
         }
-        match self.stream.read(&mut self.buffer, limit) {
-            Err(error) if crate::sys::would_block(&error) => {
-                self.readable = false;
-                if self.buffer.is_empty() {
-                    self.give_back(spare);
-                }
-                Ok(0)
-            }
-            Err(error) => Err(error),
-            Ok(0) => {
+        let taken = self.transport.read(&mut self.buffer, limit, spare)?;
+        match taken.end {
+            Some(End::Said) => {
                 self.readable = false;
                 self.phase = Phase::HalfClosed;
                 self.undecoded = true;
-                Ok(0)
             }
-            Ok(count) => {
-                if count == limit {
+            Some(End::Cut) => {
+                self.readable = false;
+                (self.cut, self.stopping) = (true, true);
+                // To be decoded once more: what is left then is lost.
+                self.undecoded = true;
+            }
+            None if taken.bytes == 0 => {
+                self.readable = !taken.drained;
+                if self.buffer.is_empty() {
+                    self.give_back(spare);
+                }
+            }
+            None => {
+                if taken.bytes >= limit {
                     self.read_size = (limit * 2).min(READ_MAX);
-                } else if count < limit / 4 {
+                } else if taken.bytes < limit / 4 {
                     self.read_size = (limit / 2).max(READ_MIN);
                 }
-                // Less than asked for: the socket is empty, and what comes next wakes us again; unless an end, or urgent
-                // data, came with these bytes.
-                self.readable = count == limit || self.ending;
+                // A socket that is empty wakes us when more comes; unless an end, or urgent data, came with these bytes.
+                self.readable = !taken.drained || self.ending;
                 self.undecoded = true;
-                Ok(count)
             }
         }
+        Ok(taken.bytes)
     }
 
     /// Reads and forgets, in `Lingering`. The end of it is the end of the connection.
     pub fn discard(&mut self, scratch: &mut Vec<u8>) {
         scratch.clear();
-        match self.stream.read(scratch, READ_MAX) {
+        match self.transport.stream().read(scratch, READ_MAX) {
             Ok(0) => self.phase = Phase::Closed,
             Ok(_) => {}
             Err(error) if crate::sys::would_block(&error) => self.readable = false,
@@ -213,10 +230,11 @@ impl Connection {
             }
             Step::More | Step::End => {
                 self.undecoded = false;
+                let lost = self.cut && self.is_mid_message();
                 if self.stopping && self.phase == Phase::Open {
                     self.refuse();
                 }
-                Err(None)
+                Err(lost.then_some(Notice::Incomplete))
             }
             Step::Incomplete => {
                 self.undecoded = false;
@@ -248,7 +266,7 @@ impl Connection {
 
     /// Takes nothing more from the client.
     pub fn refuse(&mut self) {
-        if matches!(self.phase, Phase::Open | Phase::HalfClosed) {
+        if matches!(self.phase, Phase::Entering | Phase::Open | Phase::HalfClosed) {
             self.phase = Phase::Refusing;
             self.undecoded = false;
         }
@@ -267,9 +285,45 @@ impl Connection {
     /// The daemon stops: whole messages that have arrived are still stored and echoed, then the close lingers.
     pub fn finish_up(&mut self) {
         self.stopping = true;
-        if self.phase == Phase::Open && !self.undecoded {
+        if self.phase == Phase::Entering || (self.phase == Phase::Open && !self.undecoded) {
             self.refuse();
         }
+    }
+
+    /// It still has to come in.
+    pub fn enter_first(&mut self) {
+        self.phase = Phase::Entering;
+    }
+
+    /// It has come in, perhaps with its first bytes.
+    pub fn has_entered(&mut self, head: Head) {
+        self.head = head;
+        self.phase = Phase::Open;
+        self.undecoded = !self.buffer.is_empty();
+    }
+
+    /// Takes the next step of its transport's own (a handshake), with the bytes that are there. Whether there may be more.
+    ///
+    /// # Errors
+    /// The connection is broken, or the client has left.
+    pub fn negotiate(&mut self, spare: &mut Spare) -> io::Result<bool> {
+        let taken = self.transport.read(&mut self.buffer, NEGOTIATE_MAX, spare)?;
+        if taken.end.is_some() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.writable = self.transport.flush(spare)?;
+        self.readable = !taken.drained || self.ending;
+        Ok(self.readable)
+    }
+
+    /// The socket may have bytes for it.
+    pub fn is_readable(&self) -> bool {
+        self.readable
+    }
+
+    /// It has none, until the socket says so.
+    pub fn is_drained(&mut self) {
+        self.readable = self.ending;
     }
 
     /// All messages up to `position` are safe.
@@ -283,33 +337,45 @@ impl Connection {
 
     /// Whether echoes are due and the client does not take them.
     pub fn is_stuck(&self) -> bool {
-        self.is_due() && !self.writable
+        (self.is_due() || self.transport.is_pending()) && !self.writable
     }
 
     /// Echoes what is due and moves on: the bytes echoed. `HalfClosed` and `Refusing` end here once nothing is due.
     pub fn echo(&mut self, spare: &mut Spare) -> io::Result<usize> {
         let mut count = 0;
+        if self.writable && self.transport.is_pending() {
+            self.writable = self.transport.flush(spare)?;
+        }
         if self.is_due() && self.writable {
             let from = usize::try_from(self.echoed - self.base).unwrap_or(usize::MAX);
             let to = usize::try_from(self.released - self.base).unwrap_or(usize::MAX);
-            let sent = echo::send(&self.stream, self.buffer.get(from..to).unwrap_or_default())?;
+            let sent = echo::send(&mut self.transport, self.buffer.get(from..to).unwrap_or_default(), spare)?;
             count = sent.bytes;
-            self.writable = !sent.full;
+            self.writable = !sent.full && !self.transport.is_pending();
             self.echoed += count as u64;
             self.compact(spare);
         }
         let finished = self.echoed == self.decoded && !self.undecoded;
+        if !finished || !matches!(self.phase, Phase::HalfClosed | Phase::Refusing) || !self.part(spare)? {
+            return Ok(count);
+        }
         match self.phase {
-            Phase::HalfClosed if finished => self.phase = Phase::Closed,
-            Phase::Refusing if finished => {
-                self.stream.finish()?;
+            Phase::HalfClosed => self.phase = Phase::Closed,
+            _ => {
+                self.transport.stream().finish()?;
                 self.phase = Phase::Lingering;
                 self.readable = true;
                 self.give_back(spare);
             }
-            _ => {}
         }
         Ok(count)
+    }
+
+    /// The transport's own farewell; whether all of it is on its way.
+    fn part(&mut self, spare: &mut Spare) -> io::Result<bool> {
+        self.transport.part(spare);
+        self.writable = self.transport.flush(spare)?;
+        Ok(self.writable)
     }
 
     /// Drops echoed bytes when that is cheap: all at once when nothing else is there, else when they are the larger part.

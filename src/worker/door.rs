@@ -4,9 +4,10 @@
 //! touches no connection.
 use crate::ipc::link::MAX_LINKS;
 use crate::ipc::scoreboard::Admission;
+use crate::ipc::seat::{Entrance, Speaks};
 use crate::sys::AsFd;
 use crate::sys::poll::{Interest, Poller};
-use crate::sys::socket::{Listener, Peer, Stream};
+use crate::sys::socket::{Peer, Stream};
 use std::io;
 
 /// How long (milliseconds) to wait when the system has no descriptor or memory for another connection.
@@ -17,7 +18,7 @@ const PAUSE_LIMIT: u64 = 20;
 /// The listeners of a worker.
 #[derive(Debug)]
 pub struct Door {
-    listeners: Vec<Listener>,
+    entrances: Vec<Entrance>,
     first_token: u64,
     limit: Option<u32>,
     seat: usize,
@@ -29,7 +30,7 @@ pub struct Door {
 #[derive(Debug)]
 pub enum Arrival {
     /// A connection.
-    Connection(Stream, Peer),
+    Connection(Stream, Peer, Speaks),
     /// None is waiting, or enough were taken.
     Nothing,
     /// The limit of connections is reached.
@@ -39,11 +40,11 @@ pub enum Arrival {
 }
 
 impl Door {
-    /// Watches `listeners`, which get the tokens from `first_token` on. A door that cannot be watched begins with a pause,
+    /// Watches `entrances`, which get the tokens from `first_token` on. A door that cannot be watched begins with a pause,
     /// at the time 0.
-    pub fn open(poller: &Poller, listeners: Vec<Listener>, first_token: u64, limit: Option<u32>, seat: usize) -> Self {
+    pub fn open(poller: &Poller, entrances: Vec<Entrance>, first_token: u64, limit: Option<u32>, seat: usize) -> Self {
         debug_assert!(seat < MAX_LINKS);
-        let mut door = Self { listeners, first_token, limit, seat, paused: None };
+        let mut door = Self { entrances, first_token, limit, seat, paused: None };
         if door.watch(poller).is_err() {
             door.pause(poller, 0, true);
         }
@@ -52,29 +53,29 @@ impl Door {
 
     fn watch(&self, poller: &Poller) -> io::Result<()> {
         (self.first_token..)
-            .zip(&self.listeners)
-            .try_for_each(|(token, listener)| poller.add(listener, token, Interest::SharedInput))
+            .zip(&self.entrances)
+            .try_for_each(|(token, entrance)| poller.add(&entrance.listener, token, Interest::SharedInput))
     }
 
     /// Listeners that watching has failed for are passed over.
     fn unwatch(&self, poller: &Poller) {
-        for listener in &self.listeners {
-            let _ = poller.remove(listener.as_fd());
+        for entrance in &self.entrances {
+            let _ = poller.remove(entrance.listener.as_fd());
         }
     }
 
     /// Takes the next connection of the listener `token`, counting it on the admission board first.
     pub fn next(&self, token: u64, admission: &Admission) -> Arrival {
         let index = usize::try_from(token - self.first_token).unwrap_or(usize::MAX);
-        let Some(listener) = self.listeners.get(index).filter(|_| self.paused.is_none()) else {
+        let Some(entrance) = self.entrances.get(index).filter(|_| self.paused.is_none()) else {
             return Arrival::Nothing;
         };
         if !admission.enter(self.seat, self.limit) {
             return Arrival::Full;
         }
         let arrival = loop {
-            match listener.accept() {
-                Ok((stream, peer)) => return Arrival::Connection(stream, peer),
+            match entrance.listener.accept() {
+                Ok((stream, peer)) => return Arrival::Connection(stream, peer, entrance.speaks),
                 Err(error) if crate::sys::would_block(&error) => break Arrival::Nothing,
                 // Errors of the connection that was waiting, not ours (accept(2)): on to the next.
                 Err(error) if is_peers_fault(&error) => {}
@@ -92,7 +93,9 @@ impl Door {
     /// The listener cannot be watched: [`pause`](Self::pause).
     pub fn step_back(&self, token: u64, poller: &Poller) -> io::Result<()> {
         let index = usize::try_from(token - self.first_token).unwrap_or(usize::MAX);
-        let Some(listener) = self.listeners.get(index).filter(|_| self.paused.is_none()) else { return Ok(()) };
+        let Some(Entrance { listener, .. }) = self.entrances.get(index).filter(|_| self.paused.is_none()) else {
+            return Ok(());
+        };
         let _ = poller.remove(listener.as_fd());
         poller.add(listener, token, Interest::SharedInput)
     }
@@ -133,7 +136,7 @@ impl Door {
         if self.paused.take().is_none() {
             self.unwatch(poller);
         }
-        self.listeners.clear();
+        self.entrances.clear();
     }
 }
 
@@ -159,16 +162,21 @@ fn is_peers_fault(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use crate::sys::OwnedFd;
+    use crate::sys::socket::Listener;
     use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
     const TOKEN: u64 = 16;
 
     /// Two listeners; the address of the second.
-    fn listeners() -> (Vec<Listener>, SocketAddr) {
+    fn listeners() -> (Vec<Entrance>, SocketAddr) {
         let two = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
         two.iter().for_each(|listener| listener.set_nonblocking(true).unwrap());
         let address = two[1].local_addr().unwrap();
-        (two.map(|listener| Listener::from_fd(OwnedFd::from(listener))).into(), address)
+        (two.map(|listener| entrance(OwnedFd::from(listener))).into(), address)
+    }
+
+    fn entrance(fd: OwnedFd) -> Entrance {
+        Entrance { listener: Listener::from_fd(fd), speaks: Speaks::Plain }
     }
 
     fn admission() -> Admission {
@@ -188,7 +196,7 @@ mod tests {
         let (mut poller, admission) = (Poller::new(8).unwrap(), admission());
         let (two, address) = listeners();
         // epoll_ctl(2) refuses the same descriptor twice: the second listener cannot be added now.
-        poller.add(&two[1], 99, Interest::Input).unwrap();
+        poller.add(&two[1].listener, 99, Interest::Input).unwrap();
         let mut door = Door::open(&poller, two, TOKEN, None, 0);
         assert_eq!(door.wakes_at(), Some(PAUSE_EXHAUSTED));
         door.resume(&poller, PAUSE_EXHAUSTED - 1, &admission).unwrap();
@@ -205,7 +213,7 @@ mod tests {
         let (two, address) = listeners();
         let mut door = Door::open(&poller, two, TOKEN, None, 0);
         door.pause(&poller, 0, true);
-        poller.add(&door.listeners[1], 99, Interest::Input).unwrap();
+        poller.add(&door.entrances[1].listener, 99, Interest::Input).unwrap();
         assert!(door.resume(&poller, 100, &admission).is_err());
         door.pause(&poller, 100, true);
         assert_eq!(door.wakes_at(), Some(100 + PAUSE_EXHAUSTED));
@@ -219,20 +227,20 @@ mod tests {
         let (two, address) = listeners();
         let mut door = Door::open(&poller, two, TOKEN, None, 0);
         // A file cannot be watched (EPERM).
-        let file = Listener::from_fd(OwnedFd::from(tempfile::tempfile().unwrap()));
-        let listener = std::mem::replace(&mut door.listeners[0], file);
-        poller.remove(listener.as_fd()).unwrap();
+        let file = entrance(OwnedFd::from(tempfile::tempfile().unwrap()));
+        let first = std::mem::replace(&mut door.entrances[0], file);
+        poller.remove(first.listener.as_fd()).unwrap();
         assert!(door.step_back(TOKEN, &poller).is_err());
         door.pause(&poller, 0, true);
         assert_eq!(door.wakes_at(), Some(PAUSE_EXHAUSTED));
-        door.listeners[0] = listener;
+        door.entrances[0] = first;
         door.resume(&poller, 100, &admission).unwrap();
         assert!(serves(&door, &mut poller, address, &admission));
         // One that is not watched, whyever, is watched again.
-        poller.remove(door.listeners[1].as_fd()).unwrap();
+        poller.remove(door.entrances[1].listener.as_fd()).unwrap();
         door.step_back(TOKEN + 1, &poller).unwrap();
         assert!(serves(&door, &mut poller, address, &admission));
-        poller.remove(door.listeners[1].as_fd()).unwrap();
+        poller.remove(door.entrances[1].listener.as_fd()).unwrap();
         door.shut(&poller);
         assert_eq!(door.wakes_at(), None);
     }

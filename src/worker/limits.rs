@@ -12,6 +12,8 @@ pub struct Limits {
     timeout: Limiter,
     exhausted: Limiter,
     full: Limiter,
+    proxy: Limiter,
+    handshake: Limiter,
 }
 
 impl Limits {
@@ -38,6 +40,21 @@ impl Limits {
     /// Logs a client that held memory with a message it did not finish, while others waited for it.
     pub fn tell_eviction(&self, peer: Peer, now: u64) {
         say(&self.timeout, now, format_args!("{peer} did not finish a message while memory was short; closing"));
+    }
+
+    /// Logs a connection of a proxy that did not begin with a PROXY header.
+    pub fn tell_no_header(&self, peer: Peer, now: u64) {
+        say(&self.proxy, now, format_args!("{peer}, one of proxy.from, sent no PROXY header; closing"));
+    }
+
+    /// Logs a TLS handshake that failed.
+    pub fn tell_handshake(&self, peer: Peer, error: &std::io::Error, now: u64) {
+        say(&self.handshake, now, format_args!("TLS handshake with {peer} failed: {error}; closing"));
+    }
+
+    /// Logs a connection that did not come in in time.
+    pub fn tell_late_entry(&self, peer: Peer, what: &str, now: u64) {
+        say(&self.handshake, now, format_args!("{peer} did not bring {what}; closing"));
     }
 
     /// Logs that the connections of all workers are at the limit.

@@ -8,6 +8,7 @@ mod budget;
 mod connection;
 mod door;
 mod echo;
+mod entry;
 mod limits;
 mod outbox;
 mod parking;
@@ -15,12 +16,13 @@ mod socket;
 mod spare;
 mod table;
 mod timers;
+mod transport;
 
 use crate::config::Config;
 use crate::exit;
 use crate::ipc::control::{Channel, Received, ToSupervisor, ToWorker};
 use crate::ipc::scoreboard::{Admission, Count, Scoreboard};
-use crate::ipc::seat::WorkerSeat;
+use crate::ipc::seat::{Speaks, WorkerSeat};
 use crate::protocol::ack::{self, Ack};
 use crate::protocol::framing::Decoder;
 use crate::protocol::ids::ConnectionId;
@@ -33,6 +35,7 @@ use crate::sys::{AsFd, OwnedFd, pipe};
 use budget::Budget;
 use connection::Connection;
 use door::{Arrival, Door};
+use entry::Entry;
 use nix::sys::signal::Signal;
 use outbox::Outbox;
 use parking::Parking;
@@ -86,6 +89,7 @@ struct Worker {
     connections: u64,
     table: Table,
     door: Door,
+    entry: Entry,
     outbox: Outbox<Key>,
     /// The data pipe is full, and watched for room.
     pipe_watched: bool,
@@ -123,12 +127,15 @@ struct Worker {
 
 impl Worker {
     fn begin(seat: WorkerSeat) -> io::Result<Self> {
-        let WorkerSeat { config, seat, epoch, terms, ends, listeners, scoreboard, admission, channel, tick } = seat;
+        let WorkerSeat { config, seat, epoch, terms, ends, entrances, tls, scoreboard, admission, channel, tick } =
+            seat;
         reset(&[Signal::SIGTERM])?;
         ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2])?;
         let signals = Signals::new(&[Signal::SIGTERM])?;
         let poller = Poller::new(512)?;
-        let door = Door::open(&poller, listeners, LISTENERS, config.limits.max_connections, seat);
+        let door = Door::open(&poller, entrances, LISTENERS, config.limits.max_connections, seat);
+        let (header, handshake) = (millis(config.proxy.header_timeout), millis(config.tls.handshake_timeout));
+        let entry = Entry::new(config.proxy.from.clone(), header, tls, handshake);
         let outbox = Outbox::new(ends.data, terms, config.rotate.max_size, config.server.echo);
         poller.add(&channel, CONTROL, Interest::Input)?;
         poller.add(&signals, SIGNALS, Interest::Input)?;
@@ -142,6 +149,7 @@ impl Worker {
             connections: 0,
             table: Table::default(),
             door,
+            entry,
             outbox,
             pipe_watched: false,
             acks: ends.acks,
@@ -272,8 +280,8 @@ impl Worker {
 
     fn accept(&mut self, token: u64) {
         let accepted = match self.door.next(token, &self.admission) {
-            Arrival::Connection(stream, peer) => {
-                self.welcome(stream, peer).inspect_err(|_| self.admission.leave(self.seat))
+            Arrival::Connection(stream, peer, speaks) => {
+                self.welcome(stream, peer, speaks).inspect_err(|_| self.admission.leave(self.seat))
             }
             Arrival::Nothing => return,
             Arrival::Full => {
@@ -295,19 +303,34 @@ impl Worker {
         self.door.pause(&self.poller, self.now, true);
     }
 
-    fn welcome(&mut self, stream: Stream, peer: Peer) -> io::Result<()> {
-        self.connections += 1;
-        let id = ConnectionId { epoch: self.epoch, incarnation: self.incarnation, counter: self.connections };
-        let format = self.config.store.format;
-        let head = Head::new(format, &Source::new(format, &peer.to_string(), &id.to_string()));
+    fn welcome(&mut self, stream: Stream, peer: Peer, speaks: Speaks) -> io::Result<()> {
         let server = &self.config.server;
         let decoder = Decoder::new(server.framing, server.max_message_size, server.on_oversize);
         let key = self.table.next_key();
-        self.poller.add(stream.as_fd(), key.token(), Interest::BothEdge)?;
-        self.table.insert(Connection::new(stream, peer, decoder, head));
+        let mut connection = Connection::new(self.entry.transport(stream, speaks)?, peer, decoder);
+        self.poller.add(connection.transport.stream().as_fd(), key.token(), Interest::BothEdge)?;
+        let is_in = !self.entry.begin(&mut connection, self.now);
+        if !is_in {
+            self.timers.push(connection.enters_by, key);
+        }
+        self.table.insert(connection);
         self.table.enqueue(key);
         self.scoreboard.add(Count::Accepted, 1);
+        if is_in {
+            self.introduce(key);
+        }
         Ok(())
+    }
+
+    /// It is known who the client is: from here on its messages are taken.
+    fn introduce(&mut self, key: Key) {
+        let Some(connection) = self.table.get(key) else { return };
+        self.connections += 1;
+        let id = ConnectionId { epoch: self.epoch, incarnation: self.incarnation, counter: self.connections };
+        let format = self.config.store.format;
+        let subject = connection.transport.subject();
+        let source = Source::named(format, &connection.peer.to_string(), subject.as_deref(), &id.to_string());
+        connection.has_entered(Head::new(format, &source));
     }
 
     /// Sends a full frame within the turn. What goes wrong goes wrong again in [`flush`](Self::flush), which tells.

@@ -73,6 +73,10 @@ impl Worker {
             }
             return Ok(());
         }
+        if connection.phase() == Phase::Entering && !self.enter(key)? {
+            return Ok(());
+        }
+        let Some(connection) = self.table.get(key) else { return Ok(()) };
         let echoed = connection.echo(&mut self.spare)?;
         self.progress = echoed > 0;
         self.scoreboard.add(Count::Echoed, echoed as u64);
@@ -156,6 +160,8 @@ impl Worker {
             let timeout = self.write_timeout.unwrap_or(u64::MAX);
             let Some(connection) = self.table.get(key) else { continue };
             match (connection.phase(), connection.stalled_since) {
+                (Phase::Entering, _) if self.now < connection.enters_by => self.timers.push(connection.enters_by, key),
+                (Phase::Entering, _) => self.turn_away(key),
                 // An entry from before the linger comes up first: the linger's own is still there.
                 (Phase::Lingering, _) if self.now < connection.lingers_until => {}
                 (Phase::Lingering, _) => self.drop_connection(key),

@@ -7,6 +7,7 @@
     reason = "each test binary uses a part of this; a failed unwrap is a failed test"
 )]
 
+pub mod certificates;
 pub mod checker;
 pub mod client;
 pub mod control;

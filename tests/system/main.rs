@@ -11,6 +11,7 @@ mod support;
 mod base;
 mod cgroups;
 mod checkout;
+mod credentials;
 mod examples;
 mod instances;
 mod journal;

@@ -84,7 +84,7 @@ impl Parser {
         let fields = std::str::from_utf8(&line[..Stamp::LEN + 1 + dash]).ok()?;
         let (time, source) = (&fields[..Stamp::LEN], &fields[Stamp::LEN + 1..]);
         let (peer, connection) = (&source[..usize::from(known.peer)], &source[usize::from(known.peer) + 1..]);
-        Some(Record { time, peer, connection, n, message })
+        Some(Record { time, peer, subject: None, connection, n, message })
     }
 
     fn remember(&mut self, record: &Record<'_>, line: &[u8]) {
@@ -144,6 +144,7 @@ mod tests {
             ("10.0.0.1:1", "A"),
             ("unix:0", "A"),
             ("unix:17", "B"),
+            ("unix:17:1000", "C"),
             ("[fe80:1111:2222:3333:4444:5555:6666:7777%4294967295]:65535", "01JD9Z0Q4X"),
         ]);
         let number =

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::sys::outgoing::{Outgoing, Place};
+use crate::sys::outgoing::Place;
 use crate::sys::poll::{Event, Interest, Poller};
 use crate::sys::process;
 use crate::sys::signals::Signals;
+use crate::tools::carrier::{Carrier, Means};
 use crate::tools::send::Target;
 
 /// Attempts under way.
@@ -51,7 +52,13 @@ pub fn places(server: &Target) -> Result<Vec<Place>, String> {
 ///
 /// # Errors
 /// See [`Failed`].
-pub fn connect(places: &[Place], count: usize, timeout: Duration, signals: &Signals) -> Result<Vec<Outgoing>, Failed> {
+pub fn connect(
+    places: &[Place],
+    means: &Means,
+    count: usize,
+    timeout: Duration,
+    signals: &Signals,
+) -> Result<Vec<Carrier>, Failed> {
     let limit = process::raise_file_limit().unwrap_or(u64::MAX);
     if (count as u64).saturating_add(SPARE) > limit {
         let enough = count as u64 + SPARE;
@@ -61,7 +68,7 @@ pub fn connect(places: &[Place], count: usize, timeout: Duration, signals: &Sign
     }
     let mut faults = Vec::new();
     for place in places {
-        match Crowd::new(place, count, timeout, signals).and_then(Crowd::connect) {
+        match Crowd::new((place, means), count, timeout, signals).and_then(Crowd::connect) {
             Ok(streams) => return Ok(streams),
             // With one connection made it is no question of the address any more.
             Err(Stop { made: 0, why: Some(error) }) => faults.push(refused(place, &error)),
@@ -96,25 +103,31 @@ struct Stop {
 /// Connections to one address.
 struct Crowd<'a> {
     place: &'a Place,
+    means: &'a Means,
     timeout: Duration,
     signals: &'a Signals,
     poller: Poller,
-    attempts: Vec<Option<(Outgoing, Instant)>>,
-    made: Vec<Option<Outgoing>>,
+    attempts: Vec<Option<(Carrier, Instant)>>,
+    made: Vec<Option<Carrier>>,
     begun: usize,
     done: usize,
 }
 
 impl<'a> Crowd<'a> {
-    fn new(place: &'a Place, count: usize, timeout: Duration, signals: &'a Signals) -> Result<Self, Stop> {
+    fn new(
+        (place, means): (&'a Place, &'a Means),
+        count: usize,
+        timeout: Duration,
+        signals: &'a Signals,
+    ) -> Result<Self, Stop> {
         let poller = Poller::new(AT_ONCE)
             .and_then(|poller| poller.add(signals, SIGNALS, Interest::Input).map(|()| poller))
             .map_err(|error| Stop { made: 0, why: Some(error) })?;
         let (attempts, made) = ((0..count).map(|_| None).collect(), (0..count).map(|_| None).collect());
-        Ok(Self { place, timeout, signals, poller, attempts, made, begun: 0, done: 0 })
+        Ok(Self { place, means, timeout, signals, poller, attempts, made, begun: 0, done: 0 })
     }
 
-    fn connect(mut self) -> Result<Vec<Outgoing>, Stop> {
+    fn connect(mut self) -> Result<Vec<Carrier>, Stop> {
         let mut events = Vec::new();
         while self.done < self.made.len() {
             let turn = self.begin_some().and_then(|()| self.wait(&mut events));
@@ -130,7 +143,7 @@ impl<'a> Crowd<'a> {
         // The first alone: most faults concern all.
         let most = if self.done == 0 { 1 } else { AT_ONCE };
         while self.begun < self.made.len() && self.begun - self.done < most {
-            let stream = match Outgoing::begin(self.place) {
+            let stream = match self.means.begin(self.place) {
                 Ok(stream) => stream,
                 // A Unix socket's queue is full: later.
                 Err(error) if crate::sys::would_block(&error) && self.done > 0 => {
@@ -139,7 +152,7 @@ impl<'a> Crowd<'a> {
                 }
                 Err(error) => return Err(error),
             };
-            self.poller.add(&stream, self.begun as u64, Interest::OutputEdge)?;
+            self.poller.add(&stream, self.begun as u64, Interest::BothEdge)?;
             self.attempts[self.begun] = Some((stream, Instant::now() + self.timeout));
             self.begun += 1;
         }
@@ -155,7 +168,7 @@ impl<'a> Crowd<'a> {
             let Some(place) = usize::try_from(event.token).ok().filter(|at| *at < self.attempts.len()) else {
                 continue;
             };
-            let Some((stream, _)) = &self.attempts[place] else { continue };
+            let Some((stream, _)) = &mut self.attempts[place] else { continue };
             if stream.is_up()? {
                 self.poller.remove(crate::sys::AsFd::as_fd(stream))?;
                 self.made[place] = self.attempts[place].take().map(|(stream, _)| stream);

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::message::Block;
-use crate::sys::outgoing::Outgoing;
+
 use crate::sys::would_block;
+use crate::tools::carrier::Carrier;
 
 /// One read, in bytes.
 pub const READ: usize = 128 << 10;
@@ -74,7 +75,7 @@ pub enum Fault {
 pub struct Connection {
     /// From 0.
     pub number: u64,
-    stream: Outgoing,
+    stream: Carrier,
     size: u64,
     in_flight: u64,
     /// Bytes of the stream.
@@ -94,7 +95,7 @@ pub struct Connection {
 
 impl Connection {
     /// One that has sent nothing, and has no limit.
-    pub fn new(number: u64, stream: Outgoing, size: u64, in_flight: u64) -> Self {
+    pub fn new(number: u64, stream: Carrier, size: u64, in_flight: u64) -> Self {
         let times = VecDeque::new();
         Self {
             number,
@@ -113,7 +114,7 @@ impl Connection {
     }
 
     /// For the poller, and for messages.
-    pub fn stream(&self) -> &Outgoing {
+    pub fn stream(&self) -> &Carrier {
         &self.stream
     }
 
@@ -153,7 +154,7 @@ impl Connection {
     }
 
     /// Says that nothing more will be sent.
-    pub fn finish(&self) {
+    pub fn finish(&mut self) {
         // A fault here shows in the next read.
         let _ = self.stream.finish();
     }
@@ -173,7 +174,7 @@ impl Connection {
             Ok(count) => {
                 self.compare(&input[..count], block)?;
                 // A short read has emptied it, unless its end is there.
-                Ok(if count == READ || ending { Next::More } else { Next::Wait })
+                Ok(if ending || !self.stream.is_drained(count, READ) { Next::More } else { Next::Wait })
             }
             Err(error) if would_block(&error) => Ok(Next::Wait),
             Err(error) => Err(Fault::Broken(error.to_string())),

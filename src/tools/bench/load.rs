@@ -257,7 +257,7 @@ impl<'a> Load<'a> {
             }
         }
         if self.stage == Stage::Awaiting && self.waiting == 0 {
-            self.connections.iter().for_each(Connection::finish);
+            self.connections.iter_mut().for_each(Connection::finish);
             self.waiting = self.connections.iter().filter(|connection| !connection.is_closed).count();
             self.stage = Stage::Closing(Instant::now() + CLOSING.min(self.plan.timeout));
         }

@@ -22,10 +22,10 @@ use nix::sys::signal::Signal;
 
 use crate::exit::{self, Fatal};
 use crate::sys::event::Wake;
-use crate::sys::outgoing::Outgoing;
 use crate::sys::ready::{self, Watched};
 use crate::sys::signals::Signals;
 use crate::sys::{AsFd, process};
+use crate::tools::carrier::{Carrier, Means};
 use connection::Connection;
 use figures::Figures;
 use load::{Account, Load, Measured, Plan, Shared};
@@ -81,12 +81,13 @@ fn measure(options: &Options) -> Result<Figures, Fatal> {
     let failed = |message: String| Fatal::new(exit::FAILED, message);
     let live = options.store.as_deref().map(store::live).transpose();
     let live = live.map_err(|error| Fatal::new(exit::STORE, error.to_string()))?;
+    let means = Means::prepare(&options.security, &options.server).map_err(failed)?;
     let places = connect::places(&options.server).map_err(failed)?;
     let signals =
         Signals::new(&[Signal::SIGINT, Signal::SIGTERM]).map_err(|error| Fatal::system("watch for signals", error))?;
     let run = message::run(process::random_word().map_err(|error| Fatal::system("get random bytes", error))?);
     let count = usize::try_from(options.connections).unwrap_or(usize::MAX);
-    let streams = connect::connect(&places, count, options.timeout, &signals).map_err(|why| match why {
+    let streams = connect::connect(&places, &means, count, options.timeout, &signals).map_err(|why| match why {
         connect::Failed::Cannot(message) => failed(message),
         connect::Failed::Stopped => failed("stopped before all connections were made".to_owned()),
     })?;
@@ -108,7 +109,7 @@ fn threads(
     options: &Options,
     shape: &Shape,
     run: &Run,
-    streams: Vec<Outgoing>,
+    streams: Vec<Carrier>,
     shared: &Shared,
     signals: &Signals,
 ) -> Result<(Vec<Measured>, Vec<Account>), String> {

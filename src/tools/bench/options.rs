@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::message::LONGEST;
 use crate::config::units;
+use crate::tools::carrier::Security;
 use crate::tools::send::{Framing, Target};
 
 const MOST_CONNECTIONS: u64 = 100_000;
@@ -56,6 +57,9 @@ pub struct Options {
     /// Afterwards check in this store, the server's, that every echoed message is there, once, whole and in order
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// With or without TLS.
+    #[command(flatten)]
+    pub security: Security,
 }
 
 fn size(text: &str) -> Result<usize, String> {

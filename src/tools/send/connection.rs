@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::options::Target;
 use crate::sys::event::Wake;
-use crate::sys::outgoing::{Outgoing, Place};
+use crate::sys::outgoing::Place;
 use crate::sys::ready::Watched;
 use crate::sys::{AsFd, would_block};
+use crate::tools::carrier::{Carrier, Means};
 
 /// How long one address may take to answer.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -33,13 +34,13 @@ pub enum Turn {
 /// The bytes' way to and from the server: the one place that knows what carries them.
 #[derive(Debug)]
 pub struct Connection {
-    stream: Outgoing,
+    stream: Carrier,
     in_message: bool,
 }
 
 impl Connection {
     /// Appends what has come to `buffer`.
-    pub fn read(&self, buffer: &mut Vec<u8>) -> Turn {
+    pub fn read(&mut self, buffer: &mut Vec<u8>) -> Turn {
         match self.stream.read(buffer, TURN) {
             Ok(0) => Turn::Gone("the server closed it".to_owned()),
             result => turn(result),
@@ -60,7 +61,7 @@ impl Connection {
     }
 
     /// Says that nothing more will be sent.
-    pub fn finish(&self) {
+    pub fn finish(&mut self) {
         // An error here shows up in the next read.
         let _ = self.stream.finish();
     }
@@ -72,7 +73,7 @@ impl Connection {
 
     /// For poll(2).
     pub fn watched(&self, output: bool) -> Watched<'_> {
-        Watched { fd: self.stream.as_fd(), input: true, output }
+        self.stream.watched(output)
     }
 }
 
@@ -100,7 +101,8 @@ pub enum Progress {
 pub struct Attempt {
     lookup: Option<Lookup>,
     places: VecDeque<Place>,
-    current: Option<(Outgoing, Place, Instant)>,
+    current: Option<(Carrier, Place, Instant)>,
+    means: Means,
     faults: Vec<String>,
     /// As the user named it.
     server: String,
@@ -117,9 +119,10 @@ impl Attempt {
     ///
     /// # Errors
     /// No thread, or no descriptor, for the look-up of a name.
-    pub fn begin(target: &Target) -> io::Result<Self> {
+    pub fn begin(target: &Target, means: &Means) -> io::Result<Self> {
         let (places, server) = (VecDeque::new(), target.to_string());
-        let mut attempt = Self { lookup: None, places, current: None, faults: Vec::new(), server };
+        let mut attempt =
+            Self { lookup: None, places, current: None, means: means.clone(), faults: Vec::new(), server };
         match target {
             Target::Unix(path) => attempt.places.push_back(Place::Unix(path.clone())),
             Target::Host(host, port) => match host.parse::<IpAddr>() {
@@ -141,7 +144,7 @@ impl Attempt {
             self.lookup = None;
         }
         loop {
-            if let Some((stream, place, until)) = self.current.take() {
+            if let Some((mut stream, place, until)) = self.current.take() {
                 match stream.is_up() {
                     Ok(true) => return Progress::Made(Connection { stream, in_message: false }),
                     Ok(false) if now < until => {
@@ -158,7 +161,7 @@ impl Attempt {
                     false => self.faults.join("; "),
                 });
             };
-            match Outgoing::begin(&place) {
+            match self.means.begin(&place) {
                 Ok(stream) => self.current = Some((stream, place, now + CONNECT)),
                 Err(error) => self.fault(&place, &plain(&error)),
             }
@@ -173,9 +176,7 @@ impl Attempt {
     /// For poll(2).
     pub fn watched(&self) -> Option<Watched<'_>> {
         let lookup = self.lookup.as_ref().map(|lookup| Watched { fd: lookup.done.as_fd(), input: true, output: false });
-        lookup.or_else(|| {
-            self.current.as_ref().map(|(stream, ..)| Watched { fd: stream.as_fd(), input: false, output: true })
-        })
+        lookup.or_else(|| self.current.as_ref().map(|(stream, ..)| stream.watched(false)))
     }
 
     /// When to look again even without news.

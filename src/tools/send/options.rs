@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::config::units;
+use crate::tools::carrier::Security;
 
 /// The port of an address that names none.
 const PORT: u16 = 7007;
@@ -43,6 +44,9 @@ pub struct Options {
     /// Say nothing but errors
     #[arg(long, short)]
     pub quiet: bool,
+    /// With or without TLS.
+    #[command(flatten)]
+    pub security: Security,
 }
 
 /// The framings that a sender can match with their echoes.

@@ -12,6 +12,7 @@ use crate::config::units::format_time;
 use crate::sys::AsFd;
 use crate::sys::ready::{Watched, wait};
 use crate::sys::signals::Signals;
+use crate::tools::carrier::Means;
 
 /// Never more bytes than these are in flight, but for a single message.
 const WINDOW: usize = 8 << 20;
@@ -55,6 +56,7 @@ struct Up {
 /// All that `send` knows.
 pub struct Session {
     pub options: Options,
+    means: Means,
     pub source: Source,
     pub window: Window,
     pub talk: Talk,
@@ -73,7 +75,7 @@ pub struct Session {
 
 impl Session {
     /// Does nothing yet.
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: Options, means: Means) -> Self {
         let window = Window::new(options.framing, usize::try_from(options.window).unwrap_or(usize::MAX), WINDOW);
         Self {
             source: Source::new(options.framing),
@@ -87,6 +89,7 @@ impl Session {
             finish: true,
             input: Vec::new(),
             options,
+            means,
         }
     }
 
@@ -200,7 +203,7 @@ impl Session {
     fn connect(&mut self, now: Instant) -> Result<(), End> {
         let needed = self.connections == 0 || !self.window.is_empty();
         if matches!(self.link, Link::Down) && needed {
-            match Attempt::begin(&self.options.server) {
+            match Attempt::begin(&self.options.server, &self.means) {
                 Ok(attempt) => self.link = Link::Connecting(attempt),
                 Err(error) => return self.failed(now, &error.to_string()),
             }

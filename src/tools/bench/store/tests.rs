@@ -12,7 +12,7 @@ fn verdict(accounts: &[Account], stored: &[(u64, u64, u64)]) -> Verdict {
     for &(connection, number, n) in stored {
         let message = Cow::Owned(block.stream(connection, number * 64, 63).to_vec());
         let name = format!("C{connection}");
-        ledger.take(&Record { time: "", peer: "", connection: &name, n, message }, "a file");
+        ledger.take(&Record { time: "", peer: "", subject: None, connection: &name, n, message }, "a file");
     }
     ledger.close()
 }
@@ -69,7 +69,7 @@ fn other_runs_and_other_clients_are_nobodys_fault() {
     let mut ledger = Ledger::new(&shape, &RUN_NAME, &[]);
     for message in [&b"abcdefgx-00000-000000000000"[..], b"hello", b""] {
         let message = Cow::Borrowed(message);
-        ledger.take(&Record { time: "", peer: "", connection: "A", n: 1, message }, "a file");
+        ledger.take(&Record { time: "", peer: "", subject: None, connection: "A", n: 1, message }, "a file");
     }
     assert_eq!(ledger.close(), Verdict::default());
 }

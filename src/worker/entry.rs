@@ -1,0 +1,159 @@
+//! Coming in: what stands between accept and the first message. A proxy's header says who the client is; TLS must be agreed on.
+//! A connection that needs neither is in at once.
+//!
+//! Promise: no byte of a message is looked at before; who does not come in in time is closed.
+use super::Worker;
+use super::connection::{Connection, Phase};
+use super::table::Key;
+use super::transport::Transport;
+use crate::ipc::scoreboard::Count;
+use crate::ipc::seat::Speaks;
+use crate::protocol::proxy::{self, Step};
+use crate::sys;
+use crate::sys::socket::{Peer, Stream};
+use crate::tls::{Server, Session};
+use ipnet::IpNet;
+use std::io;
+
+/// How a client comes in.
+#[derive(Debug)]
+pub struct Entry {
+    /// Connections from there begin with a PROXY header.
+    proxies: Vec<IpNet>,
+    header_timeout: u64,
+    tls: Option<Server>,
+    handshake_timeout: u64,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Waiting,
+    In,
+    /// What came is no PROXY header.
+    NoHeader,
+}
+
+impl Entry {
+    /// By what the configuration says; `tls` is there if any listener speaks it. Times in milliseconds.
+    pub fn new(proxies: Vec<IpNet>, header_timeout: u64, tls: Option<Server>, handshake_timeout: u64) -> Self {
+        Self { proxies, header_timeout, tls, handshake_timeout }
+    }
+
+    /// How bytes travel with one who speaks so.
+    pub fn transport(&self, stream: Stream, speaks: Speaks) -> io::Result<Transport> {
+        match (speaks, &self.tls) {
+            (Speaks::Plain, _) => Ok(Transport::Plain(stream)),
+            (Speaks::Tls, Some(server)) => {
+                Ok(Transport::tls(stream, Session::new(server).map_err(|broken| io::Error::other(broken.to_string()))?))
+            }
+            // The supervisor has looked before it forked.
+            (Speaks::Tls, None) => Err(io::Error::other("there is no certificate")),
+        }
+    }
+
+    /// Whether `peer` is a proxy that speaks for others.
+    fn is_proxy(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Inet(address) => self.proxies.iter().any(|network| network.contains(&address.ip())),
+            Peer::Unix { .. } => false,
+        }
+    }
+
+    /// Marks a connection that must first come in, at `now`; false: it is in.
+    pub fn begin(&self, connection: &mut Connection, now: u64) -> bool {
+        connection.proxied = self.is_proxy(connection.peer);
+        let handshake = !connection.transport.is_established();
+        if !connection.proxied && !handshake {
+            return false;
+        }
+        connection.enter_first();
+        let header = if connection.proxied { self.header_timeout } else { 0 };
+        connection.enters_by = now + header + if handshake { self.handshake_timeout } else { 0 };
+        true
+    }
+}
+
+impl Worker {
+    /// Lets a connection come further in; true: it is in.
+    pub(super) fn enter(&mut self, key: Key) -> io::Result<bool> {
+        let Some(connection) = self.table.get(key) else { return Ok(false) };
+        let progress = if connection.proxied { hear_proxy(connection, &mut self.scratch)? } else { Progress::In };
+        match progress {
+            Progress::Waiting => return Ok(false),
+            Progress::NoHeader => {
+                connection.refuse();
+                self.scoreboard.add(Count::BadProxyHeaders, 1);
+                self.limits.tell_no_header(connection.peer, self.now);
+                self.table.enqueue(key);
+                return Ok(false);
+            }
+            Progress::In => {}
+        }
+        while connection.is_readable() && !connection.transport.is_established() {
+            match connection.negotiate(&mut self.spare) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    // The client is told why, by an alert.
+                    connection.refuse();
+                    self.scoreboard.add(Count::HandshakeFailures, 1);
+                    self.limits.tell_handshake(connection.peer, &error, self.now);
+                    self.table.enqueue(key);
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if !connection.transport.is_established() {
+            return Ok(false);
+        }
+        self.introduce(key);
+        Ok(true)
+    }
+
+    /// Closes a connection that did not come in in time.
+    pub(super) fn turn_away(&mut self, key: Key) {
+        let Some(connection) = self.table.get(key).filter(|connection| connection.phase() == Phase::Entering) else {
+            return;
+        };
+        let (count, what) = match connection.proxied {
+            true => (Count::BadProxyHeaders, "a PROXY header within proxy.header-timeout"),
+            false => (Count::HandshakeFailures, "a TLS handshake within tls.handshake-timeout"),
+        };
+        self.scoreboard.add(count, 1);
+        self.limits.tell_late_entry(connection.peer, what, self.now);
+        connection.refuse();
+        self.table.enqueue(key);
+    }
+}
+
+/// Looks for the header; what is behind it stays in the socket.
+fn hear_proxy(connection: &mut Connection, scratch: &mut Vec<u8>) -> io::Result<Progress> {
+    scratch.clear();
+    scratch.reserve(proxy::MAX);
+    match connection.transport.stream().peek(scratch) {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Err(error) if sys::would_block(&error) => {
+            connection.is_drained();
+            Ok(Progress::Waiting)
+        }
+        Err(error) => Err(error),
+        Ok(_) => match proxy::parse(&scratch[..scratch.len().min(proxy::MAX)]) {
+            // What has come was looked at; more of it wakes us.
+            Step::More => {
+                connection.is_drained();
+                Ok(Progress::Waiting)
+            }
+            Step::Malformed => Ok(Progress::NoHeader),
+            Step::Header { client, length } => {
+                scratch.clear();
+                connection.transport.stream().read(scratch, length)?;
+                connection.proxied = false;
+                if let Some(client) = client {
+                    connection.peer = Peer::of(client);
+                }
+                Ok(Progress::In)
+            }
+        },
+    }
+}
