@@ -7,6 +7,7 @@ mod config;
 mod files;
 mod framing;
 mod manifest;
+mod naming;
 mod pipe;
 mod records;
 mod words;
@@ -32,10 +33,12 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("names", words::names),
     ("notes", manifest::notes),
     ("pipe_frame", pipe::pipe_frame),
+    ("proxy", naming::proxy),
     ("reader", files::reader),
     ("record", records::record),
     ("recovery", files::recovery),
     ("select", words::select),
+    ("subject", naming::subject),
     ("units", config::units),
 ];
 

@@ -9,14 +9,14 @@ const FORMATS: [Format; 3] = [Format::Text, Format::Jsonl, Format::Raw];
 const PEERS: [&str; 5] = [
     "127.0.0.1:53210",
     "[::1]:5",
-    "unix:0",
-    "unix:4194304",
+    "unix:0:0",
+    "unix:4194304:65534",
     "[fe80:1111:2222:3333:4444:5555:6666:7777%4294967295]:65535",
 ];
 
 fn rendered(format: Format, record: &Record<'_>, stamp: &Stamp) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let source = Source::new(format, record.peer, record.connection);
+    let source = Source::named(format, record.peer, record.subject.as_deref(), record.connection);
     record::append(&mut bytes, format, stamp, &source, record.n, &record.message);
     bytes
 }
@@ -27,13 +27,16 @@ pub fn record(data: &[u8]) {
     let peer = PEERS[usize::from(input.byte()) % PEERS.len()];
     let stamp = Stamp::new(input.word().cast_signed());
     let n = input.word().max(1);
+    let named = input.byte();
+    let subject = String::from_utf8_lossy(input.take(usize::from(named) % 80)).into_owned();
+    let subject = (named & 1 == 1 && subject.len() <= record::SUBJECT_MAX).then_some(&*subject);
     let message = input.rest();
     for format in FORMATS {
         // Only the framing `line` may be stored as `raw`.
         if format == Format::Raw && message.contains(&b'\n') {
             continue;
         }
-        let source = Source::new(format, peer, "01JD9Z0Q4X");
+        let source = Source::named(format, peer, subject, "01JD9Z0Q4X");
         let mut bytes = Vec::new();
         record::append(&mut bytes, format, &stamp, &source, n, message);
         assert!(bytes.len() <= record::max_len(format, message.len()), "longer than its bound");
@@ -42,6 +45,7 @@ pub fn record(data: &[u8]) {
         let read = parse(format, line);
         let Ok(read) = read else { panic!("{format:?}: not read back: {read:?}") };
         assert_eq!(read.message, message);
+        assert_eq!(read.subject.as_deref(), subject.filter(|_| format == Format::Jsonl));
         if format != Format::Raw {
             let Ok(text) = std::str::from_utf8(line) else { panic!("a record that is not UTF-8") };
             assert!(is_harmless(text), "a terminal would be attacked");

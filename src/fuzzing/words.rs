@@ -115,8 +115,14 @@ pub fn select(data: &[u8]) {
         _ => return,
     };
     let from = SocketAddr::from((ip, 7)).to_string();
-    let record =
-        Record { time: "2026-11-22T08:42:00.123456Z", peer: &from, connection: "c", n: 1, message: Cow::Borrowed(b"") };
+    let record = Record {
+        time: "2026-11-22T08:42:00.123456Z",
+        peer: &from,
+        subject: None,
+        connection: "c",
+        n: 1,
+        message: Cow::Borrowed(b""),
+    };
     let wanted = Selection { peer: Some(peer.clone()), ..Selection::default() }.wants(&record);
     if let Peer::Net(net, length) = peer {
         assert_eq!(wanted, agrees(net, length, ip), "{net}/{length}, {ip}");

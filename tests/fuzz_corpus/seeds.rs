@@ -122,13 +122,38 @@ fn from_a_real_store() {
 
 #[test]
 #[ignore = "writes into the checkout"]
+fn by_openssl() {
+    for (name, subject) in [("usual", "/CN=sensor-7/O=Example"), ("odd", "/CN=\u{1b}[31m\u{202e}, O=x+y\\/OU=\u{e4}\"")]
+    {
+        let mut command = std::process::Command::new("openssl");
+        command.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ed25519",
+            "-nodes",
+            "-keyout",
+            "/dev/null",
+            "-outform",
+            "DER",
+            "-utf8",
+            "-subj",
+            subject,
+        ]);
+        save("subject", name, &command.output().unwrap().stdout);
+    }
+}
+
+#[test]
+#[ignore = "writes into the checkout"]
 fn by_hand() {
     for name in ["echostored.toml", "dev.toml"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
         save("config", name, &fs::read(path).unwrap());
     }
     for (number, message) in MESSAGES.iter().enumerate().filter(|(_, message)| !message.is_empty()) {
-        let head = [&[number as u8][..], &1_795_336_920_123_456_u64.to_le_bytes(), &17_u64.to_le_bytes()].concat();
+        let head = [&[number as u8][..], &1_795_336_920_123_456_u64.to_le_bytes(), &17_u64.to_le_bytes()];
+        let head = [&head.concat()[..], if number % 2 == 1 { b"\x0bCN=sensor-7" } else { b"\0" }].concat();
         save("record", &format!("message-{number}"), &[&head, *message].concat());
     }
     // Terms and mark, then records, a record in three fragments, a wrong header, bytes of no frame.
@@ -174,5 +199,15 @@ fn by_hand() {
     save("control", "settled", &[10, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
     save("control", "segment", &[&[16, 2, 1, 0, 0, 0, 0, 0, 0, 0], one.as_bytes()].concat());
     save("control", "failed", b"\x0f\x01\x4adisk full");
+    save("proxy", "version-1", b"\x00PROXY TCP4 192.0.2.7 198.51.100.1 53210 7007\r\nhello\n");
+    save(
+        "proxy",
+        "version-2",
+        b"\x00\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\xcf\xda\x1b\x5fhello\n",
+    );
+    save("proxy", "local", b"\x00\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00");
+    for choice in [1, 5, 9, 2, 6, 10] {
+        save("proxy", &format!("made-{choice}"), &[&[choice][..], &[7; 40]].concat());
+    }
     save("last_lines", "some", b"\x01\x02\x05r1\nx\nr2\nlonger than a block\nr3\nx\nrest");
 }
