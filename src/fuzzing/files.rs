@@ -88,7 +88,7 @@ pub fn recovery(data: &[u8]) {
     let (mut end, mut expected) = (0, 0);
     for line in lines_of(bytes).0 {
         end += line.len() + 1;
-        if line.len() as u64 + 1 <= longest && is_record(line) {
+        if (line.len() as u64) < longest && is_record(line) {
             expected = end;
         }
     }

@@ -4,7 +4,11 @@ use crate::config::{Framing, OnOversize};
 use crate::protocol::framing::{Decoder, Step};
 
 #[path = "../protocol/framing/tests/reference.rs"]
-#[allow(clippy::unwrap_used, reason = "a failed unwrap is a finding")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::duplicate_mod,
+    reason = "a failed unwrap is a finding; the unit tests have it, too"
+)]
 mod reference;
 
 #[derive(Debug, PartialEq, Eq)]

@@ -51,7 +51,7 @@ pub fn record(data: &[u8]) {
             assert!(is_harmless(text), "a terminal would be attacked");
             assert_eq!(
                 (read.time.as_bytes(), read.peer, read.connection, read.n),
-                (&stamp.as_bytes()[..], peer, "01JD9Z0Q4X", n)
+                (stamp.as_bytes(), peer, "01JD9Z0Q4X", n)
             );
             // Bytes that clients chose must not make the file look like one of another format.
             assert_eq!(parse::detect(line), format);

@@ -92,6 +92,11 @@ fn from_a_real_store() {
             save("last_lines", "text", &[&[0, 4, 50], &bytes[..]].concat());
         }
     }
+}
+
+#[test]
+#[ignore = "writes into the checkout"]
+fn from_closed_files() {
     for (number, (method, suffix)) in (0u8..).zip([("gzip", ".log.gz"), ("zstd", ".log.zst")]) {
         let setup = Setup::default().set("rotate.max-size", "4KiB").set("compress.method", method);
         let (daemon, _) = served(setup, Framing::Line, 20);
@@ -176,6 +181,11 @@ fn by_hand() {
     for request in ["status\n", "rotate\r\n", "reload", "stop\n"] {
         save("command", &format!("request-{}", request.trim()), request.as_bytes());
     }
+}
+
+#[test]
+#[ignore = "writes into the checkout"]
+fn of_notes_and_words() {
     save("manifest", "cut", b"\x21\xdd\0\0\0\0\0\0\0\x08\x01\x01\x01\x0a\x02\x02\x01\x03\x03\x04\x04");
     save("manifest", "changed", b"\x26\x50\x01\0\0\0\0\0\0\x08\x01\x01\x01\x02\x01\x04\x05");
     let one = "messages-0000000001-20261122T084200Z.log";
@@ -195,7 +205,7 @@ fn by_hand() {
         save("units", name, text.as_bytes());
     }
     save("control", "attach", &[&[3, 0][..], &[7; 32]].concat());
-    save("control", "rotate", &[5 * 0, 1, 1, 0, 0, 0, 0, 0, 0, 0]);
+    save("control", "rotate", &[0, 1, 1, 0, 0, 0, 0, 0, 0, 0]);
     save("control", "settled", &[10, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
     save("control", "segment", &[&[16, 2, 1, 0, 0, 0, 0, 0, 0, 0], one.as_bytes()].concat());
     save("control", "failed", b"\x0f\x01\x4adisk full");
