@@ -11,6 +11,8 @@ pub mod archiver;
 pub mod cli;
 pub mod config;
 pub mod exit;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod ipc;
 pub mod protocol;
 pub mod roles;

@@ -1,7 +1,7 @@
 //! Log lines on standard error: one line an event, with level and role.
 //!
 //! Under systemd (standard error is the journal's stream) a line begins with the priority in angle brackets,
-//! sd-daemon(3); elsewhere with the time. Bytes of clients never get here unescaped: control characters are replaced.
+//! sd-daemon(3); elsewhere with the time. Bytes of clients never get here unescaped: control and bidirectional characters are replaced.
 //!
 //! Promise: a reader that has stopped reading stops nobody here. A line is written if standard error has room for it now;
 //! else it is dropped and counted, and the next line that gets through comes after one that tells how many were dropped.
@@ -45,7 +45,7 @@ pub fn write(level: Level, message: fmt::Arguments<'_>) {
 /// The whole line, with its LF, in at most [`LINE_MAX`] bytes.
 fn line(level: Level, message: &str) -> String {
     const CUT: &str = "…";
-    let text: String = message.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let text: String = message.chars().map(|c| if is_hostile(c) { '\u{fffd}' } else { c }).collect();
     let role = ROLE.read().unwrap_or_else(PoisonError::into_inner);
     let mut line = if journal() {
         format!("<{}>{role}: {text}", priority(level))
@@ -58,6 +58,12 @@ fn line(level: Level, message: &str) -> String {
         line.push_str(CUT);
     }
     line + "\n"
+}
+
+/// Controls, and what turns the direction of text: a log is looked at in terminals.
+pub fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Lets through what can be written without waiting, and counts the rest.
@@ -234,6 +240,7 @@ mod tests {
     #[test]
     fn a_line_is_one_line_and_never_longer_than_a_pipe_takes_at_once() {
         assert!(line(Level::Info, "a\nb\x1b").ends_with(": a\u{fffd}b\u{fffd}\n"));
+        assert!(line(Level::Info, "\u{202e}a\u{2066}\u{9b}").ends_with(": \u{fffd}a\u{fffd}\u{fffd}\n"));
         for shift in 0..3 {
             let long = line(Level::Info, &("x".repeat(shift) + &"€".repeat(LINE_MAX)));
             assert!((LINE_MAX - 3..=LINE_MAX).contains(&long.len()), "{} bytes", long.len());

@@ -37,7 +37,7 @@ const RECOVERY: [&str; 7] = [
     "recover-torn-copied",
     "recover-cut",
 ];
-const KILLED: Expect = Expect { max_size: None, empty_files: true };
+const KILLED: Expect = Expect { max_size: None, empty_files: true, gaps: false };
 
 /// A daemon that dies at the `passage`-th time that its writer comes by `point`; the file tells when that has happened.
 fn doomed(home: &Home, point: &str, passage: usize) -> (Setup, PathBuf) {

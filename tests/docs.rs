@@ -139,3 +139,45 @@ fn every_test_of_a_fault_is_there_and_every_module_of_faults_has_a_row() {
         assert!(row || !begun, "docs/failure-modes.md has no row for tests/faults/{module}.rs");
     }
 }
+
+/// `tests/planted/names.rs::as_the_directory` → file and function.
+fn tests_of_security(page: &str) -> Vec<(&str, &str)> {
+    let code = page.split('`').skip(1).step_by(2);
+    code.filter_map(|code| code.split_once(".rs::").map(|(_, name)| (&code[..code.len() - name.len() - 2], name)))
+        .collect()
+}
+
+#[test]
+fn every_test_that_the_page_on_security_names_is_there() {
+    let page = read("SECURITY.md");
+    let told = tests_of_security(&page);
+    assert!(told.len() > 50, "tests are not named as this test reads them");
+    for (file, name) in told {
+        let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+        let source = source.unwrap_or_else(|error| panic!("SECURITY.md: {file}: {error}"));
+        let at = source.find(&format!("fn {name}(")).unwrap_or_else(|| panic!("SECURITY.md: no {name} in {file}"));
+        let head = source[..at].rsplit("\n\n").next().unwrap_or_default();
+        assert!(
+            head.contains("#[test]") && !head.contains("#[ignore"),
+            "SECURITY.md: {file}::{name} is no test that is run"
+        );
+    }
+}
+
+/// What is claimed has its evidence: the last cell of each row of a table with tests.
+#[test]
+fn every_row_of_the_page_on_security_names_a_test() {
+    let page = read("SECURITY.md");
+    let mut shown = false;
+    for line in page.lines() {
+        match line.strip_prefix('|').and_then(|line| line.strip_suffix('|')) {
+            None => shown = false,
+            Some(cells) if cells.contains("---") => {}
+            Some(cells) if cells.trim_end().ends_with("shown by") => shown = true,
+            Some(cells) => {
+                let last = cells.rsplit('|').next().unwrap_or_default();
+                assert!(!shown || last.contains(".rs::"), "SECURITY.md: no test: {line}");
+            }
+        }
+    }
+}

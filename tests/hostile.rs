@@ -21,7 +21,7 @@ use support::framing::{Format, Framing};
 use support::home::Home;
 use support::{DEADLINE, processes, wait_until};
 
-const KILLED: Expect = Expect { max_size: None, empty_files: true };
+const KILLED: Expect = Expect { max_size: None, empty_files: true, gaps: false };
 /// Larger than any record of these daemons (messages of 64 KiB, at most four bytes for each, and a head).
 const TOO_LARGE: usize = 600_000;
 

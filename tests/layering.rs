@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const ROLES: [&str; 4] = ["supervisor", "worker", "writer", "archiver"];
-const TOP: [&str; 4] = ["main", "lib", "cli", "roles"];
+const TOP: [&str; 5] = ["main", "lib", "cli", "roles", "fuzzing"];
 const MIDDLE: [&str; 2] = ["ipc", "store"];
 const BOTTOM: [&str; 6] = ["protocol", "config", "log", "sys", "tls", "exit"];
 const STATIONS: [&str; 7] = ["socket", "frame", "record", "pipe", "file", "ack", "echo"];

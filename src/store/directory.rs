@@ -8,7 +8,7 @@ use crate::sys::file::{self, Access};
 use crate::sys::{AsFd, BorrowedFd, OwnedFd, process, user};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -75,8 +75,8 @@ impl Directory {
     /// Opens the directory, after making it with its parents (0750) if it is not there.
     ///
     /// # Errors
-    /// Exit 74: it cannot be made or opened, is a symlink or no directory, is open for everybody to write, or belongs
-    /// to somebody else (root's own directory may be used by others, if it lets them write).
+    /// Exit 74: it cannot be made or opened, is a symlink or no directory, is open for everybody, or for another group than
+    /// the daemon's, to write, or belongs to somebody else (root's own directory may be used by others, if it lets them write).
     pub fn open_or_make(path: &Path) -> Result<Self, Fatal> {
         let show = path.display();
         if !path.exists() {
@@ -98,6 +98,15 @@ impl Directory {
             ));
         }
         let own = user::effective_uid();
+        if stat.st_mode & 0o020 != 0 && stat.st_gid != user::effective_gid() {
+            let group = stat.st_gid;
+            return Err(Fatal::new(
+                exit::STORE,
+                format!(
+                    "will not use {show} as the store: group {group}, which is not the daemon's, may write there; run: chmod g-w {show}"
+                ),
+            ));
+        }
         if stat.st_uid != own && (own == 0 || stat.st_uid != 0) {
             // Root could, but would leave files behind that the owner's own daemon cannot use.
             let owner = stat.st_uid;
@@ -139,7 +148,14 @@ impl Directory {
                 ),
             ));
         }
+        if !is_lock(&lock).map_err(|error| cannot(&error))? {
+            let message = format!(
+                "will not use {show}/{LOCK}: it is no lock of this program's, whoever put it there; look at it and remove it"
+            );
+            return Err(Fatal::new(exit::STORE, message));
+        }
         let record = || -> io::Result<()> {
+            (&lock).rewind()?;
             lock.set_len(0)?;
             writeln!(&lock, "{}", std::process::id())
         };
@@ -221,6 +237,16 @@ impl Directory {
     }
 }
 
+/// Whether the file is a regular one of this user's with nothing in it but a pid: another one, under this name by a hard
+/// link, would lose what it holds.
+fn is_lock(lock: &File) -> io::Result<bool> {
+    let stat = file::stat(lock)?;
+    let mut held = String::new();
+    let read = lock.take(32).read_to_string(&mut held);
+    let is_pid = held.trim_ascii().bytes().all(|byte| byte.is_ascii_digit()) && held.len() < 32;
+    Ok(file::is_regular(&stat) && stat.st_uid == user::effective_uid() && read.is_ok() && is_pid)
+}
+
 fn identity(directory: BorrowedFd<'_>) -> io::Result<Option<Identity>> {
     read_small(directory, STORE)?.map(|text| parse(&text)).transpose()
 }
@@ -246,7 +272,12 @@ pub fn leads_to(directory: BorrowedFd<'_>, name: &str, file: &File) -> bool {
 
 /// The store's era, if its directory tells.
 pub fn era(directory: BorrowedFd<'_>) -> Option<Era> {
-    identity(directory).ok().flatten().as_ref().and_then(Identity::era)
+    era_in(&read_small(directory, STORE).ok()??)
+}
+
+/// The era that a mark's text tells.
+pub(crate) fn era_in(text: &str) -> Option<Era> {
+    parse::<Identity>(text).ok()?.era()
 }
 
 /// Notes the era, durably: after recovery, and before the first record of that format.

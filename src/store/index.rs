@@ -72,7 +72,7 @@ impl Index {
     /// As `readdir(3)`.
     pub fn list(&mut self) -> io::Result<()> {
         let mut names = segment::list_all(self.directory.as_fd())?;
-        if names.windows(2).any(|pair| pair[1].0.sequence > pair[0].0.sequence + 1) {
+        if names.windows(2).any(|pair| pair[1].0.sequence > pair[0].0.sequence.saturating_add(1)) {
             // A name that was renamed while names were read, by compression, may have been passed by.
             names.extend(segment::list_all(self.directory.as_fd())?);
             names.sort();

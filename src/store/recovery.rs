@@ -90,16 +90,27 @@ pub fn verdict(newest: &SegmentName, length: u64, clean: Option<&CleanEnd>, pref
 pub fn scan_back(
     length: u64,
     longest: u64,
+    read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
+    is_record: impl Fn(&[u8]) -> bool,
+) -> io::Result<u64> {
+    scan_back_by(BLOCK, length, longest, read, is_record)
+}
+
+/// The same in blocks of so many bytes.
+pub(crate) fn scan_back_by(
+    size_of_block: u64,
+    length: u64,
+    longest: u64,
     mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
     is_record: impl Fn(&[u8]) -> bool,
 ) -> io::Result<u64> {
-    let mut block = vec![0; size(BLOCK.min(length))?];
+    let mut block = vec![0; size(size_of_block.min(length))?];
     let mut line = Vec::new();
     // Where the block begins, and where the LF of the line under examination is.
     let mut start = length;
     let mut line_end: Option<u64> = None;
     while start > 0 {
-        let count = size(start.min(BLOCK))?;
+        let count = size(start.min(size_of_block))?;
         start -= count as u64;
         let block = &mut block[..count];
         read(block, start)?;

@@ -5,7 +5,7 @@
 use super::clock;
 use super::names::{CURRENT, Form, SegmentName};
 use crate::sys::file::{self, Access};
-use crate::sys::{BorrowedFd, OwnedFd};
+use crate::sys::{BorrowedFd, OwnedFd, user};
 use nix::sys::stat::FileStat;
 use std::fs::File;
 use std::io;
@@ -98,7 +98,7 @@ impl Segment {
     /// Takes an open description of the segment `name`.
     pub fn of(name: SegmentName, file: File) -> io::Result<Self> {
         let stat = file::stat(&file)?;
-        if stat.st_mode & nix::libc::S_IFMT != nix::libc::S_IFREG {
+        if !file::is_regular(&stat) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} is not a regular file", name.build())));
         }
         let identity = Identity { sequence: name.sequence, start: name.start, device: stat.st_dev, inode: stat.st_ino };
@@ -136,7 +136,11 @@ impl Segment {
 
     /// Gives the segment a second name, from which it can become `current` in one step.
     pub fn link(&self, directory: BorrowedFd<'_>) -> io::Result<()> {
-        file::unlink_at(directory, CURRENT_NEW)?;
+        match file::unlink_at(directory, CURRENT_NEW) {
+            // Somebody's directory is in the way.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => drop(save(directory, CURRENT_NEW)?),
+            result => result?,
+        }
         file::link_at(directory, &self.name.build(), CURRENT_NEW)
     }
 
@@ -148,7 +152,7 @@ impl Segment {
             // Repeated after a swap that took place.
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.is_current(directory)? => {}
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                save_current(directory)?;
+                save(directory, CURRENT)?;
                 file::rename_at(directory, CURRENT_NEW, CURRENT)?;
             }
             result => result?,
@@ -161,11 +165,15 @@ impl Segment {
 
 /// Gives what is called `current`, whatever it is, another name, under which it is kept; returns that.
 pub fn save_current(directory: BorrowedFd<'_>) -> io::Result<String> {
+    save(directory, CURRENT)
+}
+
+fn save(directory: BorrowedFd<'_>, name: &str) -> io::Result<String> {
     let now = clock::now_seconds();
-    let names = (0..).map(|more| format!("{CURRENT}.saved-{}", now + more));
+    let names = (0..).map(|more| format!("{name}.saved-{}", now + more));
     let mut free = names.filter(|name| file::stat_at(directory, name).is_err());
     let aside = free.next().unwrap_or_default();
-    file::rename_at(directory, CURRENT, &aside)?;
+    file::rename_at(directory, name, &aside)?;
     Ok(aside)
 }
 
@@ -173,10 +181,37 @@ fn is(stat: &FileStat, identity: Identity) -> bool {
     stat.st_dev == identity.device && stat.st_ino == identity.inode
 }
 
-/// The names of all segments in the directory that are not compressed, of any prefix, sorted by sequence number.
+/// So many of the newest are looked at before they are taken for the daemon's own: more than a writer ever opens.
+const NEWEST: usize = 16;
+
+/// Takes out of the newest what is no regular file of this process's user: others may have planted it, and it is never
+/// opened, written to or cut. (A second name of a file of our own is somebody's backup.)
+pub fn take_foreign(directory: BorrowedFd<'_>, names: &mut Vec<FileName>) -> io::Result<Vec<FileName>> {
+    let mut foreign = Vec::new();
+    let (mut at, mut own) = (names.len(), 0);
+    while at > 0 && own < NEWEST {
+        at -= 1;
+        let (name, form) = &names[at];
+        if is_own(directory, &form.of(&name.build()))? { own += 1 } else { foreign.push(names.remove(at)) }
+    }
+    Ok(foreign)
+}
+
+fn is_own(directory: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+    match file::stat_at(directory, name) {
+        Ok(stat) => Ok(file::is_regular(&stat) && stat.st_uid == user::effective_uid()),
+        // It is gone since: who opens it will see.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// The names of all segments in the directory that are not compressed, of any prefix, sorted by sequence number, without
+/// [what is foreign](take_foreign).
 pub fn list(directory: BorrowedFd<'_>) -> io::Result<Vec<SegmentName>> {
     let mut names = list_all(directory)?;
     names.retain(|(_, form)| *form == Form::Plain);
+    take_foreign(directory, &mut names)?;
     Ok(names.into_iter().map(|(name, _)| name).collect())
 }
 

@@ -90,6 +90,7 @@ pub fn run(options: Options, entries: Entries) -> u8 {
     let (mut notify, mut watchdog) = (Notify::default(), None);
     let started = Passed::take().and_then(|passed| {
         start::sanitise(&passed.numbers())?;
+        start::forget_bad_zone()?;
         notify = Notify::new();
         // It asks the process that it has started: not one that detaches.
         watchdog = watchdog::interval_from_environment().filter(|_| notify.wanted() && !options.daemon);

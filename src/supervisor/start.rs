@@ -17,7 +17,7 @@ use crate::tls;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Component, Path};
 
 const UMASK: u32 = 0o027;
 /// For the parents of the store's directory.
@@ -172,6 +172,28 @@ fn make_for(path: &Path, identity: &Identity) -> io::Result<()> {
     user::give_to(file::open_directory(path)?, identity)
 }
 
+/// Forgets a time zone (`TZ`) that is none: the library reads the file that it names to its end, and some have none.
+pub fn forget_bad_zone() -> Result<(), Fatal> {
+    let Some(zone) = std::env::var_os("TZ") else { return Ok(()) };
+    if zone.to_str().is_some_and(|zone| may_be_zone(zone, is_small_file)) {
+        return Ok(());
+    }
+    crate::warn!("TZ={zone:?} is not used: it is neither a zone's name nor a file of one");
+    process::forget_variables(&["TZ"]).map_err(|error| Fatal::system("clear the environment", error))
+}
+
+/// A name below the system's zones, a rule, or a file (tzset(3)).
+fn may_be_zone(zone: &str, is_small_file: impl Fn(&Path) -> bool) -> bool {
+    let path = Path::new(zone.strip_prefix(':').unwrap_or(zone));
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    if path.is_absolute() { is_small_file(path) } else { !climbs }
+}
+
+/// A zone's file has some KiB.
+fn is_small_file(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= 1 << 20)
+}
+
 /// Puts in order what a careless caller may have left to this process; `passed` stays open.
 pub fn sanitise(passed: &[RawFd]) -> Result<(), Fatal> {
     use nix::sys::signal::Signal;
@@ -186,4 +208,28 @@ pub fn sanitise(passed: &[RawFd]) -> Result<(), Fatal> {
         process::raise_file_limit().map(|_| ())
     };
     set().map_err(|error| Fatal::system("prepare the process", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_is_a_name_a_rule_or_a_small_file() {
+        let file = |path: &Path| path == Path::new("/etc/localtime");
+        for zone in [
+            "Europe/Berlin",
+            ":Europe/Berlin",
+            "UTC",
+            "",
+            "CET-1CEST,M3.5.0,M10.5.0/3",
+            "/etc/localtime",
+            ":/etc/localtime",
+        ] {
+            assert!(may_be_zone(zone, file), "{zone}");
+        }
+        for zone in ["/dev/zero", ":/dev/zero", "../../../dev/zero", ":Europe/../../../../dev/zero"] {
+            assert!(!may_be_zone(zone, file), "{zone}");
+        }
+    }
 }

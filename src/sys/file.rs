@@ -145,6 +145,11 @@ pub fn room(fd: &impl AsFd) -> io::Result<(u64, u64)> {
     Ok((bytes(stat.blocks()), bytes(stat.blocks_available())))
 }
 
+/// Whether it is a regular file (inode(7)).
+pub fn is_regular(stat: &FileStat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFREG
+}
+
 /// Whether it is a Unix socket (inode(7)).
 pub fn is_socket(stat: &FileStat) -> bool {
     stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFSOCK

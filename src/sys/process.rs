@@ -256,10 +256,7 @@ pub fn adopt_passed(numbers: &[RawFd]) -> Vec<(RawFd, OwnedFd)> {
 /// # Errors
 /// There are more threads than one: another might read the environment meanwhile.
 pub fn forget_service_environment() -> io::Result<()> {
-    if thread_count()? != 1 {
-        return Err(io::Error::other("the environment can only be changed by a single-threaded process"));
-    }
-    for name in [
+    forget_variables(&[
         "NOTIFY_SOCKET",
         "LISTEN_PID",
         "LISTEN_FDS",
@@ -268,7 +265,18 @@ pub fn forget_service_environment() -> io::Result<()> {
         "WATCHDOG_PID",
         "WATCHDOG_USEC",
         "FDSTORE",
-    ] {
+    ])
+}
+
+/// Takes variables out of the environment.
+///
+/// # Errors
+/// There are more threads than one: another might read the environment meanwhile.
+pub fn forget_variables(names: &[&str]) -> io::Result<()> {
+    if thread_count()? != 1 {
+        return Err(io::Error::other("the environment can only be changed by a single-threaded process"));
+    }
+    for name in names {
         // SAFETY: this process has one thread, counted above: nobody else reads the environment.
         unsafe { std::env::remove_var(name) };
     }

@@ -89,6 +89,11 @@ pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
+/// The effective group id.
+pub fn effective_gid() -> u32 {
+    nix::unistd::getegid().as_raw()
+}
+
 /// The effective user id.
 pub fn effective_uid() -> u32 {
     geteuid().as_raw()

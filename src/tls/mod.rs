@@ -4,7 +4,7 @@
 //! of the supervisor and its workers, and nowhere else.
 mod client;
 mod session;
-mod subject;
+pub(crate) mod subject;
 
 pub use client::{Client, Conversation};
 pub use session::{Broken, Session};

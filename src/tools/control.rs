@@ -141,7 +141,7 @@ fn print(text: &str) -> u8 {
 
 /// Nothing that a terminal obeys.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if crate::log::is_hostile(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// The status for people.

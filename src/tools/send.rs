@@ -7,7 +7,7 @@
 //! It cannot keep a message from being stored twice: where a connection ended between the storing and the echo, it does not know of the
 //! storing. `--exactly` tells which messages that may concern.
 mod connection;
-mod cutter;
+pub(crate) mod cutter;
 mod options;
 mod patience;
 mod resent;

@@ -7,7 +7,7 @@
 mod batch;
 mod fault;
 mod file;
-mod intake;
+pub(crate) mod intake;
 #[cfg(test)]
 mod model;
 mod moving;

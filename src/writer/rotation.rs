@@ -42,12 +42,19 @@ impl Shelf {
             mode: config.store.file_mode,
             last_sequence: 0,
         };
-        let all = segment::list_all(directory.as_fd())?;
+        let mut all = segment::list_all(directory.as_fd())?;
+        // A number that anybody has used is not used again.
         shelf.last_sequence = all.last().map_or(0, |(name, _)| name.sequence);
+        for (name, form) in segment::take_foreign(directory.as_fd(), &mut all)? {
+            let file = form.of(&name.build());
+            warn!(
+                "{file} is no file of this daemon's, whoever put it there; it is left alone, look at it and remove it"
+            );
+        }
         Ok(shelf)
     }
 
-    /// All segments there are, by sequence number.
+    /// All segments there are, by sequence number; of the newest, which may be written to, only the daemon's own.
     pub fn list(&self) -> io::Result<Vec<SegmentName>> {
         segment::list(self.directory.as_fd())
     }
@@ -66,7 +73,10 @@ impl Shelf {
 
     fn create(&mut self, now: i64) -> io::Result<Segment> {
         loop {
-            let name = SegmentName { prefix: self.prefix.clone(), sequence: self.last_sequence + 1, start: now };
+            let sequence = self.last_sequence.checked_add(1).ok_or_else(|| {
+                io::Error::other(format!("a file has the number {}, the last there is; move it away", u64::MAX))
+            })?;
+            let name = SegmentName { prefix: self.prefix.clone(), sequence, start: now };
             match Segment::create(self.directory.as_fd(), name, self.mode) {
                 // Somebody else's file under that name: never ours to overwrite; the next number is free.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.last_sequence += 1,

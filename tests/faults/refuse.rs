@@ -22,7 +22,7 @@ const SIZE: u64 = 1 << 20;
 /// What is left when room goes again.
 const LITTLE: u64 = 64 << 10;
 /// Leaving a segment, and dying in a rotation, may leave one without a record.
-const LEFT: Expect = Expect { max_size: None, empty_files: true };
+const LEFT: Expect = Expect { max_size: None, empty_files: true, gaps: false };
 const REFUSING: &str = "refusing: who sends is closed without an echo";
 
 fn setup(echo: &str) -> Setup {

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// A failed segment may be moved away as a whole, and a killed rotation leaves an empty one.
-const FAILED: Expect = Expect { max_size: None, empty_files: true };
+const FAILED: Expect = Expect { max_size: None, empty_files: true, gaps: false };
 
 /// The store's word on one segment.
 #[derive(Debug)]

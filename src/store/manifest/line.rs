@@ -159,7 +159,7 @@ impl Line {
     }
 
     /// Adds the line with its LF to `text`; returns the chain for the line behind it, `before` being the one for this.
-    pub(super) fn append(&self, text: &mut Vec<u8>, before: &str) -> io::Result<String> {
+    pub(crate) fn append(&self, text: &mut Vec<u8>, before: &str) -> io::Result<String> {
         let start = text.len();
         serde_json::to_writer(&mut *text, self)?;
         let own = set_chain(text, start, before, matches!(self, Self::Anchor(_)));

@@ -99,7 +99,8 @@ impl<R: Read> LineReader<R> {
         &mut self.source
     }
 
-    fn with_sizes(source: R, first: usize, limit: usize) -> Self {
+    /// With a buffer of `first` bytes, which grows to `limit`, the longest line.
+    pub(crate) fn with_sizes(source: R, first: usize, limit: usize) -> Self {
         Self { source, limit, buffer: vec![0; first], start: 0, whole: 0, end: 0, offset: 0, number: 1, passed: 0 }
     }
 

@@ -121,15 +121,26 @@ pub fn last_lines(
     read: impl Fn(&mut [u8], u64) -> io::Result<()>,
     end: u64,
     wanted: u64,
+    is_wanted: Option<IsWanted<'_>>,
+) -> io::Result<(u64, u64)> {
+    last_lines_by(BLOCK, read, end, wanted, is_wanted)
+}
+
+/// The same in blocks of so many bytes.
+pub(crate) fn last_lines_by(
+    size_of_block: usize,
+    read: impl Fn(&mut [u8], u64) -> io::Result<()>,
+    end: u64,
+    wanted: u64,
     mut is_wanted: Option<IsWanted<'_>>,
 ) -> io::Result<(u64, u64)> {
-    let mut block = vec![0; usize::try_from(end).unwrap_or(BLOCK).min(BLOCK)];
+    let mut block = vec![0; usize::try_from(end).unwrap_or(size_of_block).min(size_of_block)];
     let mut long = Vec::new();
     let (mut start, mut found) = (end, 0);
     // Where the LF of the line at hand is.
     let mut feed: Option<u64> = None;
     while start > 0 {
-        let length = usize::try_from(start).unwrap_or(BLOCK).min(BLOCK);
+        let length = usize::try_from(start).unwrap_or(size_of_block).min(size_of_block);
         start -= length as u64;
         let block = &mut block[..length];
         read(block, start)?;

@@ -19,10 +19,10 @@ use crate::exit::{self, Fatal};
 use crate::store::index::{Facts, Index, Now};
 use crate::sys::pipe;
 
-mod cursor;
+pub(crate) mod cursor;
 mod eyes;
 mod keeper;
-mod last;
+pub(crate) mod last;
 mod moved;
 mod stop;
 mod trail;

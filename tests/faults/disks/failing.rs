@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 
 /// Segments that failed, or were just begun, hold nothing.
-const KILLED: Expect = Expect { max_size: None, empty_files: true };
+const KILLED: Expect = Expect { max_size: None, empty_files: true, gaps: false };
 
 /// The tmpfs under the image.
 struct Thin {
