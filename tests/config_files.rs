@@ -94,6 +94,26 @@ fn the_development_file_needs_no_root() {
     }
 }
 
+/// What [`every_key_is_read`] says of `[server]`.
+fn every_server() -> Server {
+    Server {
+        listen: vec![
+            Listen::Inet("0.0.0.0:0".parse().unwrap()),
+            Listen::Inet("[fe80::1%2]:9".parse().unwrap()),
+            Listen::Unix(PathBuf::from("/srv/here/run/s")),
+        ],
+        unix_mode: 0o666,
+        workers: Workers::Count(64),
+        framing: Framing::OctetCounted,
+        echo: Echo::Synced,
+        max_message_size: 16 << 20,
+        on_oversize: OnOversize::Split,
+        shutdown_timeout: Duration::ZERO,
+        reload_timeout: Some(Duration::from_secs(14 * 86_400)),
+        keepalive: None,
+    }
+}
+
 /// What [`every_key_is_read`] says of `[limits]`.
 fn every_limit() -> Limits {
     Limits {
@@ -128,22 +148,7 @@ fn every_key_is_read() {
          [control]\nsocket = 'c.sock'\n[security]\nsandbox = 'required'\n",
     );
     let expected = Config {
-        server: Server {
-            listen: vec![
-                Listen::Inet("0.0.0.0:0".parse().unwrap()),
-                Listen::Inet("[fe80::1%2]:9".parse().unwrap()),
-                Listen::Unix(PathBuf::from("/srv/here/run/s")),
-            ],
-            unix_mode: 0o666,
-            workers: Workers::Count(64),
-            framing: Framing::OctetCounted,
-            echo: Echo::Synced,
-            max_message_size: 16 << 20,
-            on_oversize: OnOversize::Split,
-            shutdown_timeout: Duration::ZERO,
-            reload_timeout: Some(Duration::from_secs(14 * 86_400)),
-            keepalive: None,
-        },
+        server: every_server(),
         limits: every_limit(),
         tls: Tls::default(),
         proxy: Proxy::default(),
