@@ -98,8 +98,8 @@ fn the_development_file_needs_no_root() {
 fn every_server() -> Server {
     Server {
         listen: vec![
-            Listen::Inet("0.0.0.0:0".parse().unwrap()),
-            Listen::Inet("[fe80::1%2]:9".parse().unwrap()),
+            Listen::Inet("0.0.0.0:0".parse().expect("an address")),
+            Listen::Inet("[fe80::1%2]:9".parse().expect("an address")),
             Listen::Unix(PathBuf::from("/srv/here/run/s")),
         ],
         unix_mode: 0o666,
