@@ -4,7 +4,7 @@ use crate::support::DEADLINE;
 use crate::support::daemon::{Daemon, Setup};
 use crate::support::wait_until;
 use socket2::{Domain, Socket, Type};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -70,6 +70,42 @@ fn the_client_that_the_header_names_stands_in_the_record() {
     ];
     assert_eq!(told, expected);
     crate::support::harm::verify(&daemon);
+}
+
+/// Who may come in, and how often, is said of the client, not of its proxy.
+#[test]
+fn the_limits_are_for_the_client_that_the_header_names() {
+    let limited = behind(&["127.0.0.1"]).set("limits.deny", vec!["192.0.2.66"]).set("limits.max-connections-per-ip", 2);
+    let mut daemon = limited.start();
+    let come = |client: &str| {
+        let mut stream = connect(&daemon);
+        stream.write_all(format!("PROXY TCP4 {client} 203.0.113.9 1 2\r\nfrom {client}\n").as_bytes()).unwrap();
+        stream
+    };
+    let heard = |mut stream: TcpStream, client: &str| {
+        let mut echo = Vec::new();
+        let wanted = format!("from {client}\n").into_bytes();
+        // A refused one sees an end or a reset.
+        while echo.len() < wanted.len() {
+            let mut some = [0; 100];
+            match stream.read(&mut some) {
+                Ok(0) | Err(_) => return None,
+                Ok(count) => echo.extend_from_slice(&some[..count]),
+            }
+        }
+        (echo == wanted).then_some(stream)
+    };
+    assert!(heard(come("192.0.2.66"), "192.0.2.66").is_none());
+    let stay: Vec<_> = (0..2).map(|_| heard(come("192.0.2.7"), "192.0.2.7").unwrap()).collect();
+    assert!(heard(come("192.0.2.7"), "192.0.2.7").is_none());
+    let others: Vec<_> = (8..20).map(|n| format!("192.0.2.{n}")).collect();
+    let others: Vec<_> = others.iter().map(|client| heard(come(client), client).unwrap()).collect();
+    assert_eq!((count(&daemon, "denied"), count(&daemon, "too_many")), (1, 1));
+    drop(stay);
+    wait_until(DEADLINE, "room", || heard(come("192.0.2.7"), "192.0.2.7").is_some());
+    drop(others);
+    daemon.stop();
+    assert!(!stored(&daemon).iter().any(|line| line.contains("192.0.2.66")));
 }
 
 #[test]
