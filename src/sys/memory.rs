@@ -11,7 +11,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Makes an anonymous file of `bytes` zero bytes (memfd_create(2)); `name` shows in `/proc/PID/fd`.
 pub fn memfd(name: &str, bytes: u64) -> io::Result<OwnedFd> {
     let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC)?;
-    resize(fd_ref(&fd), bytes)?;
+    resize(fd_ref(&fd), bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            let message = format!("{error}; a limit of the file size counts for shared memory, too: raise it (ulimit -f, LimitFSIZE=) beyond {bytes} bytes");
+            io::Error::new(error.kind(), message)
+        }
+        _ => error,
+    })?;
     Ok(fd)
 }
 

@@ -156,19 +156,39 @@ fn a_working_directory_that_is_gone() {
     assert!(log.contains("cannot tell the working directory"), "{log}");
 }
 
-/// `SIGXFSZ` kills nobody: what does not fit is not echoed, and what was echoed is there.
+/// `SIGXFSZ` kills nobody. The memory that processes share counts as a file: a start that has no room for it says so.
+#[test]
+fn a_limit_of_the_file_size_at_the_start() {
+    let home = Home::new();
+    home.make_dir("run");
+    let (_, mut command) = shell(&home, Setup::default(), "ulimit -f 512; exec \"$@\"");
+    let mut child = command.spawn().unwrap();
+    wait_until(DEADLINE, "the end", || child.try_wait().unwrap().is_some());
+    let log = fs::read_to_string(home.join("log")).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{log}");
+    assert!(log.contains("LimitFSIZE="), "{log}");
+}
+
+/// A write that the limit refuses begins a new file, and what was echoed is there.
 #[test]
 fn a_limit_of_the_file_size() {
-    // In blocks of 512 bytes.
-    let started = Started::new(Setup::default().set("rotate.max-size", "64KiB"), "ulimit -f 512; exec \"$@\"");
-    let messages = Messages::generated(Framing::Line, 900, 1100);
+    let mut started = Started::new(Setup::default(), "exec \"$@\"");
+    let is_whole = |family: &[i32]| family.iter().filter(|pid| is_worker(**pid)).count() == 2;
+    wait_until(DEADLINE, "all roles", || is_whole(&processes::family(started.pid())));
+    let family = processes::family(started.pid());
+    let title = |pid: &&i32| processes::title(**pid).is_some_and(|title| title == "echostored: writer");
+    let writer = family.iter().find(title).unwrap().to_string();
+    let mut limit = Command::new("prlimit");
+    limit.args(["--pid", &writer, "--fsize=1048576:1048576"]);
+    as_user(&mut limit);
+    assert!(limit.status().unwrap().success());
+    let messages = Messages::generated(Framing::Line, 10_000, 20_000);
     let client = Client::connect(started.address, Framing::Line, messages).unwrap();
-    // Four times what one file may hold: rotation keeps below it.
-    let histories = serve(vec![client.quota(1000).half_close()]);
-    checker::check(&started.store(), Format::Text, &histories, checker::Expect::default());
-    drop(histories);
-    let mut started = started;
+    let histories = serve(vec![client.quota(300).half_close()]);
+    assert_eq!((histories[0].echoed, processes::family(started.pid())), (300, family), "nobody has died of it");
     processes::signal(started.pid(), Signal::SIGTERM);
     wait_until(DEADLINE, "the end", || started.child.try_wait().unwrap().is_some());
     assert_eq!(started.child.wait().unwrap().code(), Some(0));
+    let found = checker::check(&started.store(), Format::Text, &histories, checker::Expect::default());
+    assert!(found.files.len() > 3 && found.files.iter().all(|file| file.size <= 1 << 20), "{found:?}");
 }
