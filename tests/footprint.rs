@@ -24,7 +24,7 @@ fn release() -> Option<PathBuf> {
 }
 
 #[test]
-fn the_stripped_binary_has_at_most_6_mb() {
+fn the_stripped_binary_has_at_most_7_mb() {
     let Some(binary) = release() else { return };
     let home = Home::new();
     let stripped = home.join("stripped");
@@ -34,7 +34,8 @@ fn the_stripped_binary_has_at_most_6_mb() {
     }
     let bytes = std::fs::metadata(&stripped).unwrap().len();
     println!("{bytes} bytes stripped");
-    assert!(bytes <= 6_000_000, "{bytes} bytes");
+    // 6 MB, and a megabyte for TLS.
+    assert!(bytes <= 7_000_000, "{bytes} bytes");
 }
 
 /// From the exec to `READY=1`, over a store that is there already.

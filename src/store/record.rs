@@ -267,7 +267,8 @@ mod tests {
     #[test]
     fn the_bound_is_reached_by_the_worst_and_no_more() {
         for (format, slack) in [(Format::Text, 0), (Format::Jsonl, 16)] {
-            let source = Source::new(format, &"1".repeat(PEER_MAX), &"A".repeat(CONNECTION_MAX));
+            let subject = "\0".repeat(SUBJECT_MAX);
+            let source = Source::named(format, &"1".repeat(PEER_MAX), Some(&subject), &"A".repeat(CONNECTION_MAX));
             let mut out = Vec::new();
             append(&mut out, format, &Stamp::new(0), &source, u64::MAX, &[0; 100]);
             assert!((out.len()..=out.len() + slack).contains(&max_len(format, 100)), "{format:?}");

@@ -27,7 +27,10 @@ const BAD_TEXT: &[(&str, usize, &str)] = &[
     ("2026-11-22T08:42:00.123456Z unix:01 A-1 x", 28, BAD_PEER),
     ("2026-11-22T08:42:00.123456Z unix:-1 A-1 x", 28, BAD_PEER),
     ("2026-11-22T08:42:00.123456Z unix:2147483648 A-1 x", 28, BAD_PEER),
-    ("2026-11-22T08:42:00.123456Z unix:5:5 A-1 x", 28, BAD_PEER),
+    ("2026-11-22T08:42:00.123456Z unix:5: A-1 x", 28, BAD_PEER),
+    ("2026-11-22T08:42:00.123456Z unix:5:05 A-1 x", 28, BAD_PEER),
+    ("2026-11-22T08:42:00.123456Z unix:5:4294967296 A-1 x", 28, BAD_PEER),
+    ("2026-11-22T08:42:00.123456Z unix:5:5:5 A-1 x", 28, BAD_PEER),
     ("2026-11-22T08:42:00.123456Z [::1]:5 -1 x", 36, BAD_CONNECTION),
     ("2026-11-22T08:42:00.123456Z [::1]:5 A_-1 x", 36, BAD_CONNECTION),
     ("2026-11-22T08:42:00.123456Z [::1]:5 A 1 x", 36, BAD_CONNECTION),
@@ -86,15 +89,18 @@ fn formats_are_told_apart() {
 
 proptest! {
     #[test]
-    fn what_is_appended_parses(message in any::<Vec<u8>>(), n in 1..=u64::MAX, micros in 0..4_000_000_000_000_000i64, peer in 0..4usize) {
-        let peer = ["[2001:db8::1]:65535", "10.0.0.1:1", "unix:0", "unix:2147483647"][peer];
+    fn what_is_appended_parses(message in any::<Vec<u8>>(), n in 1..=u64::MAX, micros in 0..4_000_000_000_000_000i64, peer in 0..5usize, subject in prop::option::of(".{0,64}")) {
+        let peer = ["[2001:db8::1]:65535", "10.0.0.1:1", "unix:0", "unix:2147483647", "unix:7:4294967295"][peer];
         for format in [Format::Text, Format::Jsonl] {
             let (stamp, mut line) = (Stamp::new(micros), Vec::new());
-            record::append(&mut line, format, &stamp, &Source::new(format, peer, "Zz9"), n, &message);
+            let source = Source::named(format, peer, subject.as_deref(), "Zz9");
+            record::append(&mut line, format, &stamp, &source, n, &message);
             prop_assert_eq!(line.pop(), Some(b'\n'));
             let record = parse(format, &line).unwrap();
             prop_assert_eq!((record.time.as_bytes(), record.peer, record.connection), (stamp.as_bytes(), peer, "Zz9"));
             prop_assert_eq!((record.n, &record.message[..]), (n, &message[..]));
+            let shown = if format == Format::Jsonl { subject.as_deref() } else { None };
+            prop_assert_eq!(record.subject.as_deref(), shown);
             prop_assert_eq!(detect(&line), format);
         }
     }
