@@ -109,7 +109,7 @@ fn contradiction(config: &Config, document: &DeTable<'_>) -> Option<Fault> {
 fn tls_that_works(config: &Config) -> Option<(&'static str, String)> {
     let tls = &config.tls;
     let plain = |address| config.server.listen.contains(&Listen::Inet(address));
-    let both = tls.listen.iter().find(|address| address.port() != 0 && plain(**address));
+    let both = tls.listen.iter().find(|address| plain(**address));
     match (&tls.certificate, &tls.key) {
         _ if config.server.listen.is_empty() && tls.listen.is_empty() => {
             Some(("listen", "invalid value []: nowhere to listen; tls.listen is empty, too".to_owned()))

@@ -180,7 +180,7 @@ counts! {
         timed_out: TimedOut,
         /// Connections of `proxy.from` closed for want of a PROXY header.
         bad_proxy_headers: BadProxyHeaders,
-        /// Connections closed for a TLS handshake that failed, or took too long.
+        /// Connections closed for TLS that failed, or a handshake that took too long.
         handshake_failures: HandshakeFailures,
         /// Clients turned away by `limits.allow` and `limits.deny`.
         denied: Denied,

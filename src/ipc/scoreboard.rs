@@ -40,7 +40,7 @@ pub enum Count {
     TimedOut,
     /// Connections of `proxy.from` closed for want of a PROXY header.
     BadProxyHeaders,
-    /// Connections closed for a TLS handshake that failed, or took too long.
+    /// Connections closed for TLS that failed, or a handshake that took too long.
     HandshakeFailures,
     /// Clients turned away by `limits.allow` and `limits.deny`.
     Denied,

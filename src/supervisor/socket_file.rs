@@ -1,6 +1,6 @@
 //! A Unix socket as a file: made so that nobody sees it half made, never taken from a program that answers, removed
 //! only if it still is ours.
-use crate::sys::{AsFd, AsRawFd, OwnedFd, file, socket};
+use crate::sys::{AsFd, AsRawFd, OwnedFd, file, process, socket};
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -37,7 +37,11 @@ impl SocketFile {
     pub fn make(path: &Path, mode: u32) -> Result<(UnixListener, Self), Obstacle> {
         let (parent, name) = parts(path)?;
         if !parent.exists() {
-            DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+            // By the mask: nothing that somebody else puts there meanwhile gets a mode from us.
+            let mask = if mode & 0o006 == 0 { None } else { Some(process::set_umask(0o022)) };
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(parent);
+            mask.map(process::set_umask);
+            made?;
         }
         // `.`: with DynamicUser= systemd gives a symlink.
         let directory = file::open_directory(&parent.join("."))?;

@@ -129,6 +129,7 @@ mod tries {
             ("socket TCP", call(libc::SYS_socket, tcp)),
             ("socket Unix", call(libc::SYS_socket, unix)),
             ("connect", call(libc::SYS_connect, [-1, 0, 0, 0, 0])),
+            ("connect by a message", call(libc::SYS_sendto, [-1, 0, 0, c_long::from(libc::MSG_FASTOPEN), 0])),
             ("bind", call(libc::SYS_bind, [-1, 0, 0, 0, 0])),
             ("listen", call(libc::SYS_listen, [-1, 0, 0, 0, 0])),
             ("fork", forked),

@@ -288,9 +288,9 @@ pub fn unblock_signals() -> io::Result<()> {
     Ok(SigSet::all().thread_unblock()?)
 }
 
-/// Sets the file mode creation mask (umask(2)).
-pub fn set_umask(mask: u32) {
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+/// Sets the file mode creation mask, and returns the one before (umask(2)).
+pub fn set_umask(mask: u32) -> u32 {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask)).bits()
 }
 
 /// Random bytes of the kernel (getrandom(2)): a secret that no client can guess.

@@ -1,7 +1,7 @@
 //! TLS: the door of rustls. What the daemon is to those who speak it ([`Server`]), and one conversation ([`Session`]).
 //!
 //! Promise: bytes in, bytes out; no socket is touched here, and no file after [`Server::load`]. A private key is in the memory
-//! of the supervisor and its workers, and nowhere else.
+//! of the supervisor, and so of all that it forks.
 mod client;
 mod session;
 pub(crate) mod subject;

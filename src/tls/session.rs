@@ -11,6 +11,8 @@ use std::sync::Arc;
 /// What encryption adds to a record at most, and the largest piece that goes into one (RFC 8446, 5.2; RFC 5246, 6.2.3).
 const OVERHEAD: usize = 64;
 const PIECE: usize = 16 << 10;
+/// What is kept of a handshake: more than any client's certificates have.
+const HANDSHAKE_MAX: usize = 24 << 10;
 
 /// A conversation that cannot go on, and why. What is to be told to the peer is in [`Session::outgoing`].
 #[derive(Debug)]
@@ -66,6 +68,11 @@ impl Session {
         self.ended
     }
 
+    /// Whether a part of a record is kept, or of a handshake's message.
+    pub fn holds_a_part(&self) -> bool {
+        !self.incoming.is_empty()
+    }
+
     /// Bytes of memory that it keeps between two calls, beside rustls' own.
     pub fn held(&self) -> usize {
         self.incoming.capacity()
@@ -82,6 +89,9 @@ impl Session {
     /// # Errors
     /// The conversation is broken; `outgoing` tells the peer.
     pub fn receive(&mut self, wire: &mut Vec<u8>, plain: &mut Vec<u8>, outgoing: &mut Vec<u8>) -> Result<(), Broken> {
+        if self.broken {
+            return Err(Broken(rustls::Error::General("it is broken already".to_owned())));
+        }
         let mut kept = std::mem::take(&mut self.incoming);
         // Mostly nothing is kept: then nothing is copied.
         let input = if kept.is_empty() {
@@ -94,7 +104,14 @@ impl Session {
         let result = self.process(input, &mut at, plain, outgoing);
         self.incoming.extend_from_slice(&input[at..]);
         wire.clear();
-        result.inspect_err(|_| self.tell(outgoing))
+        if result.is_err() {
+            self.tell(outgoing);
+        } else if !self.established && self.incoming.len() > HANDSHAKE_MAX {
+            // rustls would wait for 64 KiB.
+            self.give_up();
+            return Err(Broken(rustls::Error::General("a message of the handshake is too long".to_owned())));
+        }
+        result
     }
 
     fn process(
@@ -123,7 +140,6 @@ impl Session {
                 Ok(ConnectionState::Closed) => (self.ended, done) = (true, true),
                 Ok(_) => done = true,
                 Err(error) => {
-                    self.broken = true;
                     *at += discard;
                     return Err(error.into());
                 }
@@ -159,6 +175,9 @@ impl Session {
         most: usize,
         write: impl Fn(&mut WriteTraffic<'_, ServerConnectionData>, &mut [u8]) -> Option<usize>,
     ) -> Result<(), Broken> {
+        if self.broken {
+            return Err(Broken(rustls::Error::General("it is broken already".to_owned())));
+        }
         loop {
             // Given its own input, which has no whole record: rustls counts from its beginning.
             match self.connection.process_tls_records(&mut self.incoming).state? {
@@ -177,12 +196,22 @@ impl Session {
         }
     }
 
-    /// The alert that rustls has made of its error.
+    /// The alert that rustls has made of its error. Only as long as it has something to say: it would go on with what it has
+    /// just refused.
     fn tell(&mut self, outgoing: &mut Vec<u8>) {
-        self.incoming = Vec::new();
-        while let Ok(ConnectionState::EncodeTlsData(mut data)) = self.connection.process_tls_records(&mut []).state {
-            append(outgoing, |room| data.encode(room));
+        while self.connection.wants_write() {
+            match self.connection.process_tls_records(&mut self.incoming).state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => append(outgoing, |room| data.encode(room)),
+                _ => break,
+            }
         }
+        self.give_up();
+    }
+
+    /// Nothing more is heard, or said.
+    fn give_up(&mut self) {
+        self.broken = true;
+        self.incoming = Vec::new();
     }
 }
 
@@ -193,5 +222,61 @@ fn append(outgoing: &mut Vec<u8>, mut encode: impl FnMut(&mut [u8]) -> Result<us
         outgoing.resize(start + required_size, 0);
         let written = encode(&mut outgoing[start..]).unwrap_or(0);
         outgoing.truncate(start + written);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Pem, Tls};
+    use proptest::prelude::*;
+    use std::sync::OnceLock;
+
+    fn server() -> &'static Server {
+        static SERVER: OnceLock<Server> = OnceLock::new();
+        SERVER.get_or_init(|| {
+            let place = tempfile::tempdir().unwrap();
+            let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            let put = |name: &str, text: String| {
+                std::fs::write(place.path().join(name), text).unwrap();
+                Some(Pem::File(place.path().join(name)))
+            };
+            let (certificate, key) = (put("c", pair.cert.pem()), put("k", pair.signing_key.serialize_pem()));
+            Server::load(&Tls { certificate, key, ..Tls::default() }).unwrap().unwrap()
+        })
+    }
+
+    fn record() -> impl Strategy<Value = Vec<u8>> {
+        let body = prop_oneof![
+            any::<Vec<u8>>(),
+            // A message of the handshake, or a part of one, by its claimed length.
+            (0..25u8, 0..70_000u32, prop::collection::vec(any::<u8>(), 0..300))
+                .prop_map(|(kind, length, rest)| { [&[kind], &length.to_be_bytes()[1..], &rest].concat() }),
+            (0..16_384usize).prop_map(|length| vec![0; length]),
+        ];
+        (20..25u8, 0..5u8, body).prop_map(|(kind, minor, body)| {
+            let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
+            [&[kind, 3, minor][..], &length.to_be_bytes(), &body].concat()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn no_bytes_of_a_peer_panic(records in prop::collection::vec(record(), 1..8), cut in 1..20_000usize, further: bool) {
+            let bytes = records.concat();
+            let mut session = Session::new(server()).unwrap();
+            let (mut plain, mut outgoing) = (Vec::new(), Vec::new());
+            for piece in bytes.chunks(cut) {
+                let result = session.receive(&mut piece.to_vec(), &mut plain, &mut outgoing);
+                prop_assert!(session.held() <= HANDSHAKE_MAX + 20_000 + piece.len() || result.is_err());
+                if result.is_err() && !further {
+                    break;
+                }
+                let _ = session.send(b"x", &mut outgoing);
+                session.part(&mut outgoing);
+            }
+            prop_assert!(plain.is_empty() && !session.is_established());
+        }
     }
 }

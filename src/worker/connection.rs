@@ -82,6 +82,8 @@ pub struct Connection {
     stopping: bool,
     /// Cut off, within TLS: what has no end is no message.
     cut: bool,
+    /// See [`break_off`](Self::break_off).
+    broken: bool,
     read_size: usize,
     /// How many bytes may be held beyond one message, so that there is always something to decode.
     slack: usize,
@@ -129,6 +131,7 @@ impl Connection {
             undecoded: false,
             stopping: false,
             cut: false,
+            broken: false,
             read_size: READ_MIN,
             slack,
             phase: Phase::Open,
@@ -206,7 +209,7 @@ impl Connection {
                 self.undecoded = true;
             }
             None if taken.bytes == 0 => {
-                self.readable = !taken.drained;
+                self.readable = !taken.drained || (self.ending && taken.wire > 0);
                 if self.buffer.is_empty() {
                     self.give_back(spare);
                 }
@@ -222,7 +225,7 @@ impl Connection {
                 self.undecoded = true;
             }
         }
-        Ok(taken.bytes)
+        Ok(taken.wire)
     }
 
     /// Reads and forgets, in `Lingering`. The end of it is the end of the connection.
@@ -279,6 +282,9 @@ impl Connection {
         if self.phase != Phase::Open {
             return false;
         }
+        if self.transport.holds_a_part() {
+            return true;
+        }
         let start = usize::try_from(self.decoded - self.base).unwrap_or(usize::MAX);
         self.decoder.is_mid_message(self.buffer.get(start..).unwrap_or_default())
     }
@@ -322,7 +328,17 @@ impl Connection {
 
     /// All messages up to `position` are safe.
     pub fn release(&mut self, position: u64) {
-        self.released = self.released.max(position);
+        if !self.broken {
+            self.released = self.released.max(position);
+        }
+    }
+
+    /// Its transport is broken: nothing can be echoed any more but what that itself has to say.
+    pub fn break_off(&mut self) {
+        self.broken = true;
+        self.undecoded = false;
+        (self.released, self.decoded) = (self.echoed, self.echoed);
+        self.refuse();
     }
 
     fn is_due(&self) -> bool {

@@ -3,6 +3,7 @@
 //!
 //! Promise: no byte of a message is looked at before; who does not come in in time is closed.
 use super::Worker;
+use super::budget::Answer;
 use super::connection::{Connection, Phase};
 use super::guests::Visit;
 use super::table::Key;
@@ -160,6 +161,14 @@ impl Worker {
             Progress::In => {}
         }
         while connection.is_readable() && !connection.transport.is_established() {
+            match self.budget.may_read(key, connection.held(), self.now) {
+                Answer::Read | Answer::ReadLittle => {}
+                Answer::Wait => {
+                    self.waiting.add(key, &mut self.table);
+                    return Ok(false);
+                }
+                Answer::Evict(holder) => self.evicted.push(holder),
+            }
             match connection.negotiate(&mut self.spare) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {

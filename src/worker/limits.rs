@@ -57,6 +57,11 @@ impl Limits {
         say(&self.handshake, now, format_args!("TLS handshake with {peer} failed: {error}; closing"));
     }
 
+    /// Logs TLS that broke after its handshake.
+    pub fn tell_broken(&self, peer: Peer, error: &std::io::Error, now: u64) {
+        say(&self.handshake, now, format_args!("TLS with {peer} broke: {error}; closing"));
+    }
+
     /// Logs a connection that did not come in in time.
     pub fn tell_late_entry(&self, peer: Peer, what: &str, now: u64) {
         say(&self.handshake, now, format_args!("{peer} did not bring {what}; closing"));

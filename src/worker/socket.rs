@@ -44,15 +44,13 @@ impl Worker {
         let result = self.turn(key);
         let Some(connection) = self.table.get(key) else { return };
         self.budget.changed(before, connection.held());
-        if !connection.is_mid_message() {
+        if !connection.is_mid_message() && !connection.transport.holds_a_part() {
             self.budget.release(key);
         }
-        if result.is_err() {
-            if connection.is_mid_message() {
-                self.scoreboard.add(Count::Incomplete, 1);
-            }
-            connection.close();
+        if let Err(error) = result {
+            self.fail(key, &error);
         }
+        let Some(connection) = self.table.get(key) else { return };
         match connection.phase() {
             Phase::Closed => return self.drop_connection(key),
             Phase::Lingering if phase != Phase::Lingering => {
@@ -65,7 +63,24 @@ impl Worker {
         self.watch_stall(key);
     }
 
+    /// A connection that broke is closed. One whose TLS broke is told so first, by an alert.
+    fn fail(&mut self, key: Key, error: &io::Error) {
+        let Some(connection) = self.table.get(key) else { return };
+        if connection.is_mid_message() {
+            self.scoreboard.add(Count::Incomplete, 1);
+        }
+        if error.kind() == io::ErrorKind::InvalidData && connection.phase() != Phase::Refusing {
+            connection.break_off();
+            self.scoreboard.add(Count::HandshakeFailures, 1);
+            self.limits.tell_broken(connection.peer, error, self.now);
+            self.table.enqueue(key);
+        } else {
+            connection.close();
+        }
+    }
+
     fn turn(&mut self, key: Key) -> io::Result<()> {
+        self.progress = false;
         let Some(connection) = self.table.get(key) else { return Ok(()) };
         if connection.phase() == Phase::Lingering {
             connection.discard(&mut self.scratch);
@@ -78,8 +93,9 @@ impl Worker {
             return Ok(());
         }
         let Some(connection) = self.table.get(key) else { return Ok(()) };
+        let carried = connection.transport.carried();
         let echoed = connection.echo(&mut self.spare)?;
-        self.progress = echoed > 0;
+        self.progress = echoed > 0 || connection.transport.carried() > carried;
         if echoed > 0 {
             connection.active = self.now;
         }

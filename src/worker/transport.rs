@@ -27,6 +27,8 @@ pub struct Tls {
     outgoing: Vec<u8>,
     /// Bytes of it that the socket has taken.
     sent: usize,
+    /// The same since the beginning.
+    carried: u64,
 }
 
 /// What a read brought.
@@ -34,6 +36,8 @@ pub struct Tls {
 pub struct Taken {
     /// Bytes appended.
     pub bytes: usize,
+    /// Bytes that came from the socket, whatever they said.
+    pub wire: usize,
     /// The socket is empty: what comes next wakes us.
     pub drained: bool,
     /// The peer has said that nothing more comes.
@@ -49,12 +53,12 @@ pub enum End {
     Cut,
 }
 
-const NOTHING: Taken = Taken { bytes: 0, drained: true, end: None };
+const NOTHING: Taken = Taken { bytes: 0, wire: 0, drained: true, end: None };
 
 impl Transport {
     /// TLS over `stream`, before its first byte.
     pub fn tls(stream: Stream, session: Session) -> Self {
-        Self::Tls(Box::new(Tls { stream, session, outgoing: Vec::new(), sent: 0 }))
+        Self::Tls(Box::new(Tls { stream, session, outgoing: Vec::new(), sent: 0, carried: 0 }))
     }
 
     /// The socket.
@@ -73,7 +77,7 @@ impl Transport {
         match self {
             Self::Plain(stream) => match stream.read(buffer, limit) {
                 Ok(0) => Ok(Taken { end: Some(End::Said), ..NOTHING }),
-                Ok(bytes) => Ok(Taken { bytes, drained: bytes < limit, end: None }),
+                Ok(bytes) => Ok(Taken { bytes, wire: bytes, drained: bytes < limit, end: None }),
                 Err(error) if would_block(&error) => Ok(NOTHING),
                 Err(error) => Err(error),
             },
@@ -112,6 +116,22 @@ impl Transport {
         }
     }
 
+    /// Whether it holds a part of something whose rest has not come.
+    pub fn holds_a_part(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.session.holds_a_part(),
+        }
+    }
+
+    /// Bytes that the socket has taken of what was encrypted, since the beginning.
+    pub fn carried(&self) -> u64 {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(tls) => tls.carried,
+        }
+    }
+
     /// Bytes of memory that it holds.
     pub fn held(&self) -> usize {
         match self {
@@ -145,7 +165,7 @@ impl Tls {
         let mut wire = spare.take(limit);
         let taken = match self.stream.read(&mut wire, limit) {
             Ok(0) => Ok(Taken { end: Some(End::Cut), ..NOTHING }),
-            Ok(bytes) => {
+            Ok(wire_bytes) => {
                 let before = buffer.len();
                 let received =
                     self.with_outgoing(spare, |session, outgoing| session.receive(&mut wire, buffer, outgoing));
@@ -153,7 +173,8 @@ impl Tls {
                     let ended = self.session.has_ended();
                     // What came before the end is taken first, then the end.
                     let end = (ended && buffer.len() == before).then_some(End::Said);
-                    Taken { bytes: buffer.len() - before, drained: bytes < limit && !ended, end }
+                    let drained = wire_bytes < limit && !ended;
+                    Taken { bytes: buffer.len() - before, wire: wire_bytes, drained, end }
                 })
             }
             Err(error) if would_block(&error) => Ok(NOTHING),
@@ -177,7 +198,10 @@ impl Tls {
     fn flush(&mut self, spare: &mut Spare) -> io::Result<bool> {
         while self.sent < self.outgoing.len() {
             match self.stream.write(&self.outgoing[self.sent..]) {
-                Ok(count) => self.sent += count,
+                Ok(count) => {
+                    self.sent += count;
+                    self.carried += count as u64;
+                }
                 Err(error) if would_block(&error) => return Ok(false),
                 Err(error) => return Err(error),
             }

@@ -14,16 +14,16 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-type Client = StreamOwned<ClientConnection, TcpStream>;
+pub type Client = StreamOwned<ClientConnection, TcpStream>;
 
 /// A daemon with TLS at `address`, and who signed its certificate.
-struct Scene {
-    daemon: Daemon,
-    authority: Authority,
-    address: SocketAddr,
+pub struct Scene {
+    pub daemon: Daemon,
+    pub authority: Authority,
+    pub address: SocketAddr,
 }
 
-fn scene(change: impl FnOnce(Setup, &Home) -> Setup) -> Scene {
+pub fn scene(change: impl FnOnce(Setup, &Home) -> Setup) -> Scene {
     let home = Home::new();
     let authority = Authority::new(&home, "authority");
     let pair = authority.sign(&home, "server", &["localhost", "127.0.0.1"]);
@@ -38,7 +38,7 @@ fn certified(setup: Setup, pair: &Pair) -> Setup {
 }
 
 /// A client that trusts `authority`, with a certificate of its own or without.
-fn client(address: SocketAddr, authority: &Authority, own: Option<&Pair>) -> Client {
+pub fn client(address: SocketAddr, authority: &Authority, own: Option<&Pair>) -> Client {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&authority.file).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -8,6 +8,7 @@ use When::{Always, OneOf, OwnPid, WithAny, Without};
 use nix::libc::*;
 
 const EXEC: u32 = PROT_EXEC as u32;
+const FAST_OPEN: u32 = MSG_FASTOPEN as u32;
 
 /// What every role does: its loop, memory, time, its channel to the supervisor, its log, its own end.
 pub(super) const LOOP: &[Row] = &[
@@ -19,9 +20,10 @@ pub(super) const LOOP: &[Row] = &[
     (SYS_fstat, Always),
     // The channel, and a client's bytes. What is sent goes to whom a descriptor leads: there is no `connect`.
     (SYS_recvfrom, Always),
-    (SYS_sendto, Always),
+    // Nor by TCP Fast Open, which would connect a listener that was shut down, past Landlock.
+    (SYS_sendto, Without(3, FAST_OPEN)),
     (SYS_recvmsg, Always),
-    (SYS_sendmsg, Always),
+    (SYS_sendmsg, Without(2, FAST_OPEN)),
     (SYS_epoll_ctl, Always),
     (SYS_epoll_pwait, Always),
     (SYS_epoll_pwait2, Always),

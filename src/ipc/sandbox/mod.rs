@@ -102,7 +102,11 @@ pub fn wall_in(role: Role, mode: Mode, store: Option<BorrowedFd<'_>>, local_time
         return Ok(0);
     }
     // Whoever may not open one of these had nothing of it before.
-    let zones = TIME_ZONES.iter().filter(|_| local_time).filter_map(|path| file::open_place(path).ok());
+    // tzset(3): TZ may name a file; the supervisor has looked at it.
+    let own = std::env::var("TZ").ok().map(|zone| zone.trim_start_matches(':').to_owned());
+    let own = own.filter(|zone| zone.starts_with('/'));
+    let zones = TIME_ZONES.into_iter().chain(own.as_deref()).filter(|_| local_time);
+    let zones = zones.filter_map(|path| file::open_place(path).ok());
     let zones: Vec<_> = zones.collect();
     let null = (role == Role::Writer).then(|| file::open_place("/dev/null").ok()).flatten();
     let mut places: Vec<Place<'_>> = zones.iter().map(|fd| Place { fd: fd.as_fd(), rights: Rights::Read }).collect();

@@ -31,7 +31,8 @@ impl Connection {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.writable = self.transport.flush(spare)?;
-        self.readable = !taken.drained || self.ending;
+        // A socket that gave nothing is empty, whatever came with what it gave before.
+        self.readable = !taken.drained || (self.ending && taken.wire > 0);
         Ok(self.readable)
     }
 
