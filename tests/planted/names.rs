@@ -119,7 +119,12 @@ fn as_the_newest_file_at_a_start() {
             let place = daemon.store().join(segment(9, 1_795_336_920));
             assert!(plant(kind, daemon.home(), &place));
             start_again(&mut daemon);
-            assert!(daemon.log().contains("is no file of this daemon's"), "it is told");
+            let told = daemon.log();
+            let foreign: Vec<&str> = told.lines().filter(|line| line.contains("is no file of this daemon's")).collect();
+            assert!(
+                foreign.len() == 1 && foreign[0].contains("-0000000009-"),
+                "it is told, and nothing else: {foreign:?}"
+            );
             let second = ten_echoes(&daemon);
             daemon.stop();
             nothing_happened(daemon.home());
