@@ -109,8 +109,6 @@ pub(super) const FILES: &[Row] = &[
     (SYS_fadvise64, Always),
     (SYS_lseek, Always),
     (SYS_newfstatat, Always),
-    // Whose files are its own.
-    (SYS_geteuid, Always),
     (SYS_statx, Always),
     (SYS_statfs, Always),
     (SYS_fstatfs, Always),
