@@ -2,10 +2,10 @@
 //! manual page follow it. A new key is one row here, a field of its type and a default.
 use std::time::Duration;
 
+use super::doors::DOORS;
 use super::key::{Key, put};
-use super::limits::{LIMITS, NETWORKS};
-use super::networks::print as networks;
-use super::print::{array, choice, path, pem, quoted, size, space, time, time_or_off};
+use super::limits::LIMITS;
+use super::print::{array, choice, path, quoted, size, space, time, time_or_off};
 use super::read::Refused;
 use super::types::Workers;
 
@@ -14,14 +14,11 @@ pub const TABLES: &[&str] = &[
     "server", "limits", "tls", "proxy", "store", "rotate", "retain", "compress", "daemon", "log", "control", "security",
 ];
 
-/// What may be written for a PEM file.
-const PEM: &str = r#"the path of a file, such as "/etc/echostored/tls.pem", or "credential:NAME" for one that systemd gives; "": none"#;
-
 pub(super) const MAX_TIME: Duration = Duration::from_secs(366 * 86_400);
 const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const TEN_MILLISECONDS: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 /// The kernel's `MAX_TCP_KEEPIDLE`.
 const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
 const MAX_MESSAGE: u64 = 16 << 20;
@@ -29,8 +26,12 @@ const MIN_ROTATE: u64 = 4 << 10;
 const MAX_AGE: Duration = Duration::from_secs(36_600 * 86_400);
 
 /// Every key, by table, in the order of the documentation.
-pub const KEYS: &[Key] =
-    &joined::<{ SERVER.len() + LIMITS.len() + AFTER_LIMITS.len() }>(&[SERVER, LIMITS, AFTER_LIMITS]);
+pub const KEYS: &[Key] = &joined::<{ SERVER.len() + LIMITS.len() + DOORS.len() + STORE_AND_MORE.len() }>(&[
+    SERVER,
+    LIMITS,
+    DOORS,
+    STORE_AND_MORE,
+]);
 
 const fn joined<const COUNT: usize>(parts: &[&[Key]]) -> [Key; COUNT] {
     let mut all = [parts[0][0]; COUNT];
@@ -155,97 +156,7 @@ const SERVER: &[Key] = &[
     },
 ];
 
-const AFTER_LIMITS: &[Key] = &[
-    Key {
-        table: "tls",
-        name: "listen",
-        default: "[]",
-        doc: "Addresses to listen at with TLS; not used for sockets that systemd passes",
-        allowed: r#"an array of up to 64 different "IP:port" strings, none of them in server.listen"#,
-        restart: None,
-        set: |c, v| put(&mut c.tls.listen, v.addresses()),
-        get: |c| array(&c.tls.listen),
-    },
-    Key {
-        table: "tls",
-        name: "certificate",
-        default: r#""""#,
-        doc: "The server's certificates, PEM, its own first",
-        allowed: PEM,
-        restart: None,
-        set: |c, v| put(&mut c.tls.certificate, v.pem_or_none()),
-        get: |c| pem(c.tls.certificate.as_ref()),
-    },
-    Key {
-        table: "tls",
-        name: "key",
-        default: r#""""#,
-        doc: "The private key of that certificate, PEM",
-        allowed: PEM,
-        restart: None,
-        set: |c, v| put(&mut c.tls.key, v.pem_or_none()),
-        get: |c| pem(c.tls.key.as_ref()),
-    },
-    Key {
-        table: "tls",
-        name: "client-ca",
-        default: r#""""#,
-        doc: "Whose certificates clients are to show, PEM; without it they are asked for none",
-        allowed: PEM,
-        restart: None,
-        set: |c, v| put(&mut c.tls.client_ca, v.pem_or_none()),
-        get: |c| pem(c.tls.client_ca.as_ref()),
-    },
-    Key {
-        table: "tls",
-        name: "client-certificate",
-        default: r#""required""#,
-        doc: "Whether a client without such a certificate is turned away",
-        allowed: r#"one of "required", "optional""#,
-        restart: None,
-        set: |c, v| put(&mut c.tls.client_certificate, v.choice()),
-        get: |c| choice(c.tls.client_certificate),
-    },
-    Key {
-        table: "tls",
-        name: "min-version",
-        default: r#""1.2""#,
-        doc: "The oldest version of TLS that is spoken",
-        allowed: r#"one of "1.2", "1.3""#,
-        restart: None,
-        set: |c, v| put(&mut c.tls.min_version, v.choice()),
-        get: |c| choice(c.tls.min_version),
-    },
-    Key {
-        table: "tls",
-        name: "handshake-timeout",
-        default: r#""10s""#,
-        doc: "A client that has not finished the handshake by then is closed",
-        allowed: r#"a time from 10ms to 1d, such as "10s""#,
-        restart: None,
-        set: |c, v| put(&mut c.tls.handshake_timeout, v.time_between(TEN_MILLISECONDS..=DAY)),
-        get: |c| time(c.tls.handshake_timeout),
-    },
-    Key {
-        table: "proxy",
-        name: "from",
-        default: "[]",
-        doc: "Connections from there must begin with a PROXY header, which names the real client",
-        allowed: NETWORKS,
-        restart: None,
-        set: |c, v| put(&mut c.proxy.from, v.networks()),
-        get: |c| networks(&c.proxy.from),
-    },
-    Key {
-        table: "proxy",
-        name: "header-timeout",
-        default: r#""5s""#,
-        doc: "A proxy that has not sent the header by then is closed",
-        allowed: r#"a time from 10ms to 1d, such as "5s""#,
-        restart: None,
-        set: |c, v| put(&mut c.proxy.header_timeout, v.time_between(TEN_MILLISECONDS..=DAY)),
-        get: |c| time(c.proxy.header_timeout),
-    },
+const STORE_AND_MORE: &[Key] = &[
     Key {
         table: "store",
         name: "directory",

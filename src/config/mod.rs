@@ -3,6 +3,7 @@
 //! column, key and what is allowed. Must never look at the system beyond the file itself, nor guess at a value.
 pub mod defaults;
 mod document;
+mod doors;
 mod error;
 mod file;
 mod hints;
