@@ -61,16 +61,15 @@ impl Entry {
     }
 
     /// Whether `peer` is a proxy that speaks for others.
-    pub fn is_proxy(&self, peer: Peer) -> bool {
+    fn is_proxy(&self, peer: Peer) -> bool {
         match peer {
             Peer::Inet(address) => self.proxies.iter().any(|network| network.contains(&address.ip())),
             Peer::Unix { .. } => false,
         }
     }
 
-    /// Marks a connection that must first come in, at `now`; false: it is in.
+    /// Marks a connection that must first come in, at `now`, as its transport and `proxied` say; false: it is in.
     pub fn begin(&self, connection: &mut Connection, now: u64) -> bool {
-        connection.proxied = self.is_proxy(connection.peer);
         let handshake = !connection.transport.is_established();
         if !connection.proxied && !handshake {
             return false;
@@ -85,12 +84,10 @@ impl Entry {
 impl Worker {
     /// Judges who has been accepted, and takes it in; one who speaks for others is judged when it has named them.
     pub(super) fn let_in(&mut self, stream: Stream, peer: Peer, speaks: Speaks) -> io::Result<()> {
-        let transport = self.entry.transport(stream, speaks).inspect_err(|_| self.admission.leave(self.seat))?;
-        if self.entry.is_proxy(peer) {
-            return self.welcome(transport, peer, None);
-        }
-        match self.guests.judge(peer, &self.admission) {
-            Ok(visit) => self.welcome(transport, peer, visit),
+        let proxied = self.entry.is_proxy(peer);
+        let judged = if proxied { Ok(None) } else { self.guests.judge(peer, &self.admission) };
+        match judged {
+            Ok(visit) => self.welcome(stream, peer, speaks, proxied, visit),
             // Closed as it is: nothing was read, nothing is due.
             Err(refusal) => {
                 self.admission.leave(self.seat);
@@ -100,7 +97,22 @@ impl Worker {
         }
     }
 
-    fn welcome(&mut self, transport: Transport, peer: Peer, visit: Option<Visit>) -> io::Result<()> {
+    fn welcome(
+        &mut self,
+        stream: Stream,
+        peer: Peer,
+        speaks: Speaks,
+        proxied: bool,
+        visit: Option<Visit>,
+    ) -> io::Result<()> {
+        let transport = match self.entry.transport(stream, speaks) {
+            Ok(transport) => transport,
+            Err(error) => {
+                visit.into_iter().for_each(|visit| self.guests.leave(visit, &self.admission));
+                self.admission.leave(self.seat);
+                return Err(error);
+            }
+        };
         let server = &self.config.server;
         let decoder = Decoder::new(server.framing, server.max_message_size, server.on_oversize);
         let key = self.table.next_key();
@@ -108,6 +120,7 @@ impl Worker {
         let slack = self.config.limits.max_buffered_per_connection;
         let mut connection = Connection::new(transport, peer, decoder, slack, self.now);
         connection.visit = visit;
+        connection.proxied = proxied;
         let is_in = !self.entry.begin(&mut connection, self.now);
         let enters_by = connection.enters_by;
         self.table.insert(connection);
