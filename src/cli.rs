@@ -1,5 +1,5 @@
 //! The command line.
-use crate::config::{self, Config, Format, defaults};
+use crate::config::{self, Config, Format, defaults, units};
 use crate::ipc::command::Request as Ask;
 use crate::store::clock;
 use crate::store::stamp::Stamp;
@@ -12,6 +12,7 @@ use crate::{exit, roles, sys, tools};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::io::Write;
 use std::path::{Path, PathBuf, absolute};
+use std::time::Duration;
 
 /// What `tail` prints if nothing else is said.
 const LAST: u64 = 10;
@@ -44,13 +45,35 @@ enum Command {
         #[arg(long)]
         print: bool,
     },
-    /// Show how the running daemon is: processes, connections, what is stored
+    /// Show how the running daemon is: processes, connections, what is stored, what went wrong
+    ///
+    /// Exits with 0 if the daemon serves as it should, else with 1: for health checks.
     Status {
         #[command(flatten)]
         daemon: DaemonPlace,
+        /// Show who is connected instead: the busiest connections
+        #[arg(long)]
+        connections: bool,
         /// Print it as one line of JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Show how the running daemon does, drawn anew each second: rates, latency, workers, the store, what happens
+    ///
+    /// Keys: q quits, p holds the picture, c shows all counters, h the help, + and - change the interval. Without a terminal, --once
+    /// prints one picture as plain text.
+    Top {
+        #[command(flatten)]
+        daemon: DaemonPlace,
+        /// How often the daemon is asked: 200ms to 1m
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+        interval: Duration,
+        /// Colours; auto: unless NO_COLOR is set
+        #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+        color: Color,
+        /// Ask twice, an interval apart, and print one picture as plain text, of 80 columns and 24 lines, or $COLUMNS and $LINES
+        #[arg(long)]
+        once: bool,
     },
     /// Have the running daemon take up its configuration again; returns when the new workers serve
     ///
@@ -219,6 +242,12 @@ impl Reading {
     }
 }
 
+fn interval(text: &str) -> Result<Duration, String> {
+    let (least, most) = (tools::top::SHORTEST, tools::top::LONGEST);
+    let interval = units::parse_time(text)?;
+    if (least..=most).contains(&interval) { Ok(interval) } else { Err(format!("an interval is {least:?} to {most:?}")) }
+}
+
 fn moment(text: &str) -> Result<Stamp, String> {
     select::moment(text, clock::now_micros())
 }
@@ -247,7 +276,13 @@ pub fn main() -> u8 {
     match cli.command {
         Command::Run { config, daemon } => run(&config.config, daemon),
         Command::Check { config, print } => tools::check::run(&config.config, print),
-        Command::Status { daemon, json } => daemon.ask(Ask::Status, if json { Shown::Json } else { Shown::Text }),
+        Command::Status { daemon, connections, json } => {
+            let ask = if connections { Ask::Connections } else { Ask::Status };
+            daemon.ask(ask, if json { Shown::Json } else { Shown::Text })
+        }
+        Command::Top { daemon: DaemonPlace { socket, config }, interval, color, once } => {
+            tools::top::run(&tools::top::Options { socket, config, interval, colour: color.into(), once })
+        }
         Command::Reload { daemon } => daemon.ask(Ask::Reload, Shown::Text),
         Command::Rotate { daemon } => daemon.ask(Ask::Rotate, Shown::Text),
         Command::Tail { store, lines, follow, reading } => {

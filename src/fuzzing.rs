@@ -6,6 +6,7 @@
 mod config;
 mod files;
 mod framing;
+mod http;
 mod manifest;
 mod naming;
 mod pipe;
@@ -26,6 +27,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cutter", words::cutter),
     ("failed", manifest::failed),
     ("framing", framing::framing),
+    ("http", http::http),
     ("ids", words::ids),
     ("last_lines", files::last_lines),
     ("line", records::line),

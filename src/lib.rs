@@ -1,6 +1,6 @@
 //! echostored: a TCP message recorder whose echo proves storage.
 //!
-//! The rooms, upper imports lower only: `cli`, `roles` → `supervisor`, `worker`, `writer`, `tools` → `ipc`, `store` →
+//! The rooms, upper imports lower only: `cli`, `roles` → `supervisor`, `worker`, `writer`, `archiver`, `exporter`, `tools` → `ipc`, `store` →
 //! `protocol`, `config`, `log`, `sys`, `tls`. Roles never import each other; `tests/layering.rs` holds this.
 
 // First: the others use its macros.
@@ -11,6 +11,7 @@ pub mod archiver;
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod exporter;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod ipc;

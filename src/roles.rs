@@ -6,12 +6,14 @@
 //! | worker | `echostored: worker N` | [`crate::worker::run`] | `src/worker/` |
 //! | writer | `echostored: writer` | [`crate::writer::run`] | `src/writer/` |
 //! | archiver | `echostored: archiver` | [`crate::archiver::run`] | `src/archiver/` |
+//! | exporter | `echostored: exporter` | [`crate::exporter::run`] | `src/exporter/` |
 use crate::ipc::seat::Entries;
 use crate::supervisor::{self, Options};
-use crate::{archiver, worker, writer};
+use crate::{archiver, exporter, worker, writer};
 
 /// What the supervisor forks.
-const FORKED: Entries = Entries { worker: worker::run, writer: writer::run, archiver: archiver::run };
+const FORKED: Entries =
+    Entries { worker: worker::run, writer: writer::run, archiver: archiver::run, exporter: exporter::run };
 
 /// Runs the daemon to its end; returns the exit code.
 pub fn run(options: Options) -> u8 {

@@ -20,8 +20,8 @@ const PLACES: usize = 62;
 const WORDS: usize = 2 + 2 * PLACES;
 
 /// Messages before the counting begins: buffers grow to the size that they keep.
-const WARM_UP: u64 = 40_000;
-const MESSAGES: u64 = 200_000;
+const WARM_UP: u64 = 20_000;
+const MESSAGES: u64 = 60_000;
 /// Larger ones, of which a worker reads one in several pieces.
 const LARGE_MESSAGES: u64 = 600;
 /// What timers may need of worker or writer in a second (a look at the store's place, a sync).

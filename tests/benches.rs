@@ -26,6 +26,8 @@ mod processes;
 mod report;
 #[path = "../benches/compare/rows.rs"]
 mod rows;
+#[path = "../benches/compare/scraped.rs"]
+mod scraped;
 #[path = "../benches/compare/serve/mod.rs"]
 mod serve;
 #[path = "../benches/compare/servers/mod.rs"]

@@ -60,7 +60,10 @@ fn control_characters_of_the_file_never_reach_the_terminal() {
             "[log]\nlevel = \"a\\u001b[2J\"\n",
             "c.toml:2:9: log.level: invalid value \"a\\u001b[2J\": expected one of \"error\", \"warn\", \"notice\", \"info\", \"debug\"",
         ),
-        ("[log]\n\"\\u001b[2J\" = 1\n", "c.toml:2:1: log.\"\\u{1b}[2J\": unknown key: [log] may hold level"),
+        (
+            "[log]\n\"\\u001b[2J\" = 1\n",
+            "c.toml:2:1: log.\"\\u{1b}[2J\": unknown key: [log] may hold level, format, access",
+        ),
         (
             "[store]\ndirectory = \"a\\u0000b\"\n",
             "c.toml:2:13: store.directory: invalid value \"a\\u0000b\" (a path cannot hold NUL): expected the path of a directory, \

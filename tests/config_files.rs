@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use echostored::config::{
     self, Choice, ClientCertificate, Compress, Config, Control, Daemon, Echo, Format, Framing, KEYS, Level, Limits,
-    Listen, Log, Method, OnDiskFull, OnOversize, Pem, Proxy, Retain, Rotate, Sandbox, Security, Server, Space, Store,
-    TABLES, Timezone, Tls, TlsVersion, Workers,
+    Listen, Log, LogFormat, Method, Metrics, OnDiskFull, OnOversize, Pem, Proxy, Retain, Rotate, Sandbox, Security,
+    Server, Space, Store, TABLES, Timezone, Tls, TlsVersion, Workers,
 };
 use ipnet::IpNet;
 use proptest::collection::vec;
@@ -28,7 +28,7 @@ fn shipped(name: &str) -> String {
 fn an_empty_file_is_the_default() {
     assert_eq!(parse(""), Config::default());
     assert_eq!(
-        parse("[server]\n[limits]\n[store]\n[rotate]\n[daemon]\n[log]\n[control]\n[security]\n"),
+        parse("[server]\n[limits]\n[store]\n[rotate]\n[daemon]\n[log]\n[control]\n[security]\n[metrics]\n"),
         Config::default()
     );
     assert_eq!(parse("\u{feff}# a comment, after a byte order mark\r\n[log]\r\n"), Config::default());
@@ -48,7 +48,7 @@ fn the_table_of_keys_holds_the_defaults() {
             key.dotted()
         );
     }
-    assert_eq!(KEYS.len(), 53);
+    assert_eq!(KEYS.len(), 56);
 }
 
 /// `[table]` and `key` of every active line, in order.
@@ -144,8 +144,8 @@ fn every_key_is_read() {
          [rotate]\nmax-size = 4096\ninterval = '1h30m'\ntimezone = 'local'\non-close = ['/bin/ship', '--fast']\non-close-timeout = '10s'\n\
          [retain]\nmax-files = 3\nmax-age = '30d'\nmax-total-size = '1GiB'\nmin-free-space = '5%'\n\
          [compress]\nmethod = 'zstd'\n\
-         [daemon]\npid-file = 'p'\nuser = 'u'\ngroup = '99'\nlog-file = '/l'\n[log]\nlevel = 'debug'\n\
-         [control]\nsocket = 'c.sock'\n[security]\nsandbox = 'required'\n",
+         [daemon]\npid-file = 'p'\nuser = 'u'\ngroup = '99'\nlog-file = '/l'\n[log]\nlevel = 'debug'\nformat = 'json'\naccess = true\n\
+         [control]\nsocket = 'c.sock'\n[security]\nsandbox = 'required'\n[metrics]\nlisten = '[::1]:9464'\n",
     );
     let expected = Config {
         server: every_server(),
@@ -180,9 +180,10 @@ fn every_key_is_read() {
             group: Some("99".to_owned()),
             log_file: Some(PathBuf::from("/l")),
         },
-        log: Log { level: Level::Debug },
+        log: Log { level: Level::Debug, format: LogFormat::Json, access: true },
         control: Control { socket: Some(PathBuf::from("/srv/here/c.sock")) },
         security: Security { sandbox: Sandbox::Required },
+        metrics: Metrics { listen: Some("[::1]:9464".parse().expect("an address")) },
     };
     assert_eq!(config, expected);
 }
@@ -248,6 +249,7 @@ fn names_go_both_ways() {
     each::<OnDiskFull>("store.on-disk-full");
     each::<Timezone>("rotate.timezone");
     each::<Level>("log.level");
+    each::<LogFormat>("log.format");
 }
 
 fn time(from: u64, to: u64) -> impl Strategy<Value = Duration> {
@@ -434,16 +436,20 @@ fn any_limits() -> impl Strategy<Value = Limits> {
 
 prop_compose! {
     fn any_config()(
-        server in any_server(), tls in any_tls(), proxy in any_proxy(), store in any_store(), rotate in any_rotate(), daemon in any_daemon(), level in any_choice(),
+        server in any_server(), tls in any_tls(), proxy in any_proxy(), store in any_store(), rotate in any_rotate(), daemon in any_daemon(), level in any_choice(), format in any_choice(), access in any::<bool>(),
         retain in any_retain(), method in any_choice(), sandbox in any_choice(), limits in any_limits(), socket in option::of(any_path()),
+        metrics in option::of(any_address()),
     ) -> Config {
         let mut config =
             Config {
                 server, limits, tls, proxy, store, rotate, retain,
-                compress: Compress { method }, daemon, log: Log { level },
+                compress: Compress { method }, daemon, log: Log { level, format, access },
                 control: Control { socket }, security: Security { sandbox },
+                metrics: Metrics { listen: metrics },
             };
         config.tls.listen.retain(|address| !config.server.listen.contains(&Listen::Inet(*address)));
+        let taken = |address: &SocketAddr| config.server.listen.contains(&Listen::Inet(*address)) || config.tls.listen.contains(address);
+        config.metrics.listen = config.metrics.listen.filter(|address| !taken(address));
         if config.store.format == Format::Raw {
             config.server.framing = Framing::Line;
         }

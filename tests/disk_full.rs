@@ -6,15 +6,20 @@
 mod support;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::fs::File;
 use std::time::{Duration, Instant};
 use support::checker::{self, Expect};
+use support::client::{Client, Messages};
+use support::control;
 use support::daemon::{Daemon, Setup};
-use support::framing::Format;
+use support::drive::{drive, serve};
+use support::framing::{Format, Framing};
 use support::harm;
 use support::home::Home;
 use support::load::{Load, OnBreak, Shape};
 use support::small::Small;
-use support::{DEADLINE, came_true, processes, wait_until};
+use support::{DEADLINE, came_true, processes, stays_false, wait_until};
 
 const SIZE: u64 = 1 << 20;
 
@@ -113,4 +118,69 @@ fn an_orphaned_writer_leaves_a_full_disk_and_frees_the_lock() {
     daemon.start_again();
     daemon.stop();
     checker::check(&daemon.store(), Format::Text, &histories, Expect { empty_files: true, ..Expect::default() });
+}
+
+fn told(daemon: &Daemon) -> Value {
+    control::hear(control::connect(&control::socket(daemon), b"status\n"))
+}
+
+fn is_full(daemon: &Daemon) -> bool {
+    let told = told(daemon);
+    let named = told["health"].to_string().contains("the disk is full");
+    assert_eq!(told["full"] == true, named, "{told}");
+    named
+}
+
+/// One who sends a message of `bytes`.
+fn client(daemon: &Daemon, bytes: usize) -> Client {
+    Client::connect(daemon.address, Framing::Line, Messages::generated(Framing::Line, bytes, bytes)).unwrap().quota(1)
+}
+
+/// Who looks at the health before it sends, as a load balancer does, sends no more: no write finds out that there is room.
+#[test]
+fn who_refuses_and_hears_no_more_notices_that_there_is_room_again() {
+    let home = Home::new();
+    let Some(small) = Small::new(&home, SIZE) else { return };
+    let mut daemon = Setup::default().set("store.on-disk-full", "reject").start_in(home);
+    let mut histories = serve(vec![client(&daemon, 100)]);
+    small.leave_room(0);
+    let mut refused = [client(&daemon, 60_000)];
+    drive(&mut refused, "the close", |refused| refused[0].ended());
+    histories.extend(refused.map(Client::leave));
+    wait_until(DEADLINE, "a full disk", || is_full(&daemon));
+    stays_false(Duration::from_secs(3), "it is not full, without room", || !is_full(&daemon));
+    small.leave_room(16 << 10);
+    stays_false(Duration::from_secs(3), "it is not full, with room for less than was refused", || !is_full(&daemon));
+    let before = small.used();
+    small.give_room();
+    wait_until(DEADLINE, "it is not full", || !is_full(&daemon));
+    assert!(daemon.log().contains("; 1 messages were refused for want of room"), "the log does not tell of the end");
+    assert_eq!(small.used(), before, "room is kept");
+    histories.extend(serve(vec![client(&daemon, 100)]));
+    daemon.stop();
+    checker::check(&daemon.store(), Format::Text, &histories, Expect { empty_files: true, ..Expect::default() });
+}
+
+/// No new file can be begun. While the old one goes on, everything is stored; when it must not be used any more, nothing is,
+/// until a rotation that nobody asks for again goes well.
+#[test]
+fn a_rotation_that_finds_no_inode_is_a_full_disk_only_if_it_must_be() {
+    let home = Home::new();
+    let Some(small) = Small::new(&home, SIZE) else { return };
+    let mut daemon = Setup::default().start_in(home);
+    serve(vec![client(&daemon, 100)]);
+    small.leave_no_inodes();
+    daemon.signal(Signal::SIGUSR1);
+    wait_until(DEADLINE, "a rotation that cannot be", || told(&daemon)["rotation_stuck"] == true);
+    // It is tried again each second.
+    stays_false(Duration::from_millis(2500), "it counts as full, and everything is stored", || is_full(&daemon));
+    serve(vec![client(&daemon, 100)]);
+    File::options().write(true).open(daemon.current()).unwrap().set_len(0).unwrap();
+    wait_until(DEADLINE, "nothing can be stored", || is_full(&daemon));
+    small.give_inodes();
+    wait_until(DEADLINE, "it is not full", || !is_full(&daemon));
+    assert_eq!(told(&daemon)["rotation_stuck"], false);
+    assert_eq!(daemon.log().matches("new segments can be begun again").count(), 1);
+    serve(vec![client(&daemon, 100)]);
+    daemon.stop();
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use echostored::config::{Choice, Echo, Format, Framing};
-use echostored::ipc::report::{Archiver, Report, Worker, Writer};
+use echostored::ipc::report::{Archiver, Backlog, Exporter, Report, Worker, Writer};
 use echostored::ipc::wiring::{Keeps, TABLE};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -34,11 +34,11 @@ fn the_architecture_page_has_the_wiring_table() {
     let page = read("docs/architecture.md");
     let section = page.split("\n## ").find(|section| section.starts_with("Who holds which descriptor")).unwrap();
     let written: Vec<Vec<&str>> =
-        rows(section).into_iter().map(|row| [&row[..1], &row[row.len() - 4..]].concat()).collect();
+        rows(section).into_iter().map(|row| [&row[..1], &row[row.len() - 5..]].concat()).collect();
     let expected: Vec<Vec<String>> = TABLE
         .iter()
-        .map(|(what, supervisor, worker, writer, archiver)| {
-            let holders = [supervisor, worker, writer, archiver].map(|keeps| word(*keeps).to_owned());
+        .map(|(what, supervisor, worker, writer, archiver, exporter)| {
+            let holders = [supervisor, worker, writer, archiver, exporter].map(|keeps| word(*keeps).to_owned());
             [vec![format!("{what:?}")], holders.to_vec()].concat()
         })
         .collect();
@@ -61,8 +61,10 @@ fn the_readme_has_every_exit_code() {
 
 #[test]
 fn the_page_on_status_has_every_field() {
-    let (writer, archiver) = (Some(Writer::default()), Some(Archiver::default()));
-    let report = Report { workers: vec![Worker::default()], writer, archiver, ..Report::default() };
+    let archiver = Archiver { backlog: Some(Backlog::default()), ..Archiver::default() };
+    let (writer, archiver) = (Some(Writer::default()), Some(archiver));
+    let exporter = Some(Exporter::default());
+    let report = Report { workers: vec![Worker::default()], writer, archiver, exporter, ..Report::default() };
     let value = serde_json::to_value(&report).unwrap();
     let keys = |value: &Value| -> BTreeSet<String> { value.as_object().unwrap().keys().cloned().collect() };
     let page = read("docs/status.md");
@@ -71,11 +73,12 @@ fn the_page_on_status_has_every_field() {
         .skip(1)
         .map(|table| rows(table).iter().map(|row| row[0].to_owned()).collect())
         .collect();
-    assert_eq!(tables, [keys(&value), keys(&value["workers"][0]), keys(&value["writer"]), keys(&value["archiver"])]);
+    let roles = [&value["workers"][0], &value["writer"], &value["archiver"], &value["exporter"]];
+    assert_eq!(tables, [&[keys(&value)][..], &roles.map(keys)].concat());
     let totals = &value["totals"];
-    assert_eq!(keys(totals), BTreeSet::from(["workers", "writer", "archiver"].map(str::to_owned)));
+    assert_eq!(keys(totals), BTreeSet::from(["workers", "writer", "archiver", "exporter"].map(str::to_owned)));
     assert!(keys(&totals["workers"]).is_subset(&tables[1]) && keys(&totals["writer"]).is_subset(&tables[2]));
-    assert!(keys(&totals["archiver"]).is_subset(&tables[3]));
+    assert!(keys(&totals["archiver"]).is_subset(&tables[3]) && keys(&totals["exporter"]).is_subset(&tables[4]));
 }
 
 #[test]

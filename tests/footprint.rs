@@ -24,7 +24,7 @@ fn release() -> Option<PathBuf> {
 }
 
 #[test]
-fn the_stripped_binary_has_at_most_7_mb() {
+fn the_stripped_binary_has_at_most_8_mb() {
     let Some(binary) = release() else { return };
     let home = Home::new();
     let stripped = home.join("stripped");
@@ -34,8 +34,8 @@ fn the_stripped_binary_has_at_most_7_mb() {
     }
     let bytes = std::fs::metadata(&stripped).unwrap().len();
     println!("{bytes} bytes stripped");
-    // 6 MB, and a megabyte for TLS.
-    assert!(bytes <= 7_000_000, "{bytes} bytes");
+    // 6 MB, a megabyte for TLS, half of one for what draws on a terminal, and a little for metrics and the texts of messages.
+    assert!(bytes <= 8_000_000, "{bytes} bytes");
 }
 
 /// From the exec to `READY=1`, over a store that is there already.
@@ -100,7 +100,8 @@ fn roles(daemon: &Daemon) -> Vec<(i32, String)> {
     processes::family(daemon.supervisor()).into_iter().filter_map(named).collect()
 }
 
-/// Holds that each role sleeps but for two wake-ups a second, and uses no CPU.
+/// Holds that each role sleeps but for two wake-ups a second, and uses hardly any CPU: a tick is 10 ms, and what a virtual
+/// machine's host takes away may be counted as used.
 fn is_quiet(daemon: &Daemon, span: Duration) {
     // What follows the start, or the load, is done first: two looks at the same second are not the matter here.
     std::thread::sleep(Duration::from_secs(2));
@@ -115,7 +116,7 @@ fn is_quiet(daemon: &Daemon, span: Duration) {
         let (wakes, ticks) = (after.0 - before.0, after.1 - before.1);
         println!("{title}: {wakes} wake-ups and {ticks} ticks of CPU in {seconds:.1} s");
         assert!(wakes <= most, "{title} woke {wakes} times in {seconds} s");
-        assert!(ticks <= 2, "{title} used {ticks} ticks of CPU in {seconds} s");
+        assert!(ticks <= most, "{title} used {ticks} ticks of CPU in {seconds} s");
     }
 }
 

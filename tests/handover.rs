@@ -24,8 +24,8 @@ fn kept_listener(daemon: &Daemon) -> String {
 
 /// The names of a running daemon with these links.
 fn names(daemon: &Daemon, links: &[u64]) -> Vec<String> {
-    let run = ["v1.commit", "v1.register", "v1.private-read", "v1.private-write"].map(str::to_owned);
-    let links = links.iter().flat_map(|id| [format!("v1.data.{id}"), format!("v1.staging.{id}")]);
+    let run = ["v2.commit", "v2.register", "v2.private-read", "v2.private-write"].map(str::to_owned);
+    let links = links.iter().flat_map(|id| [format!("v2.data.{id}"), format!("v2.staging.{id}")]);
     let mut names: Vec<String> = run.into_iter().chain(links).chain([kept_listener(daemon)]).collect();
     names.sort();
     names
@@ -49,7 +49,7 @@ fn what_is_kept_follows_the_links_and_the_addresses() {
     kill_worker(&mut daemon, &mut Chance::new(seed()));
     wait_until(DEADLINE, "the dead worker's link is dropped", || {
         let kept = daemon.manager().kept();
-        kept.len() == 9 && kept.contains(&"v1.data.3".to_owned())
+        kept.len() == 9 && kept.contains(&"v2.data.3".to_owned())
     });
     let (first, second) = (daemon.address, free_address());
     daemon.reconfigure(|setup| setup.listen(&[first, second]));
@@ -181,15 +181,18 @@ fn killed_again_before_it_serves() {
 fn what_cannot_be_gone_on_with_is_told() {
     const LOST: &str = " bytes that the last run had not stored are lost, since ";
     type Change<'a> = &'a dyn Fn(&mut Daemon);
-    let cases: [(&str, Change<'_>); 4] = [
+    let cases: [(&str, Change<'_>); 5] = [
         ("in another format", &|daemon| daemon.reconfigure(|setup| setup.set("store.format", "jsonl"))),
         ("or of another version", &|daemon| {
             for name in daemon.manager().kept() {
-                daemon.manager().rename_kept(&name, &name.replace("v1.", "v2."));
+                daemon.manager().rename_kept(&name, &name.replace("v2.", "v1."));
             }
         }),
+        ("or of another version", &|daemon| {
+            daemon.manager().overwrite_kept("v2.commit", &u64::MAX.to_ne_bytes());
+        }),
         ("part of what it left is missing", &|daemon| {
-            daemon.manager().rename_kept("v1.register", "v2.register");
+            daemon.manager().rename_kept("v2.register", "v1.register");
         }),
         ("or the store was used by another one since", &|daemon| {
             let store = daemon.store().join(".store");
@@ -276,7 +279,7 @@ fn a_link_that_was_not_kept_does_not_keep_the_service_down() {
     let _ = load.finish();
     for id in [1, 2] {
         for what in ["data", "staging"] {
-            daemon.manager().rename_kept(&format!("v1.{what}.{id}"), &format!("v2.{what}.{id}"));
+            daemon.manager().rename_kept(&format!("v2.{what}.{id}"), &format!("v1.{what}.{id}"));
         }
     }
     daemon.setup = daemon.setup.clone().without_environment();
@@ -295,7 +298,7 @@ fn a_link_that_was_not_kept_does_not_keep_the_service_down() {
 fn a_link_that_was_kept_in_part_is_told() {
     let (mut daemon, _) = killed_with_full_pipes(Setup::default());
     for id in [1, 2] {
-        daemon.manager().rename_kept(&format!("v1.staging.{id}"), &format!("v2.staging.{id}"));
+        daemon.manager().rename_kept(&format!("v2.staging.{id}"), &format!("v1.staging.{id}"));
     }
     daemon.start_again();
     assert!(daemon.log().contains(" are lost"), "{}", daemon.log());

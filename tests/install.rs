@@ -50,10 +50,11 @@ fn files(root: &Path) -> BTreeSet<(String, u32)> {
 }
 
 /// What is expected of `prefix`, the examples aside.
-fn expected(prefix: &str, units: &str, sysusers: &str) -> BTreeSet<(String, u32)> {
+fn expected(prefix: &str, units: &str, sysusers: &str, catalog: &str) -> BTreeSet<(String, u32)> {
     let mut names = vec![
         "etc/echostored/echostored.toml".to_owned(),
         format!("{sysusers}/echostored.conf"),
+        format!("{catalog}/echostored.catalog"),
         format!("{prefix}/share/man/man8/echostored.8"),
         format!("{prefix}/share/man/man5/echostored.toml.5"),
         format!("{prefix}/share/bash-completion/completions/echostored"),
@@ -75,7 +76,15 @@ fn installs_twice_keeps_the_configuration_and_removes_the_rest() {
     let installed = files(root.path());
     let (examples, rest): (BTreeSet<_>, BTreeSet<_>) =
         installed.iter().cloned().partition(|(name, _)| name.starts_with("usr/local/share/doc/echostored/examples/"));
-    assert_eq!(rest, expected("usr/local", "usr/local/lib/systemd/system", "usr/local/lib/sysusers.d"));
+    assert_eq!(
+        rest,
+        expected(
+            "usr/local",
+            "usr/local/lib/systemd/system",
+            "usr/local/lib/sysusers.d",
+            "usr/local/lib/systemd/catalog"
+        )
+    );
     assert!(examples.len() >= 7, "{examples:?}");
 
     let unit =
@@ -102,7 +111,7 @@ fn a_prefix_where_systemd_does_not_look_has_its_units_in_etc() {
     let root = TempDir::new().unwrap();
     must(&install(root.path(), &[&BINARY[..], &["--prefix=/opt/echo"]].concat()));
     let found: BTreeSet<_> = files(root.path()).into_iter().filter(|(name, _)| !name.contains("/share/doc/")).collect();
-    assert_eq!(found, expected("opt/echo", "etc/systemd/system", "etc/sysusers.d"));
+    assert_eq!(found, expected("opt/echo", "etc/systemd/system", "etc/sysusers.d", "usr/local/lib/systemd/catalog"));
 }
 
 /// The script by standard input, so that no other user needs to reach it; as another user, if this one is root.

@@ -10,7 +10,7 @@ use paths::{code, module, paths};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const ROLES: [&str; 4] = ["supervisor", "worker", "writer", "archiver"];
+const ROLES: [&str; 5] = ["supervisor", "worker", "writer", "archiver", "exporter"];
 const TOP: [&str; 5] = ["main", "lib", "cli", "roles", "fuzzing"];
 const MIDDLE: [&str; 2] = ["ipc", "store"];
 const BOTTOM: [&str; 6] = ["protocol", "config", "log", "sys", "tls", "exit"];
@@ -61,6 +61,12 @@ fn forbidden(room: &str, own: u8, full: &[String], first: &str) -> Option<String
     let second = full.get(1).map_or("", String::as_str);
     match (room, first) {
         ("worker", "std") if second == "fs" => return Some("a worker has no files".to_owned()),
+        ("exporter", "std") if ["fs", "process"].contains(&second) => {
+            return Some("the exporter has no files".to_owned());
+        }
+        ("exporter", "store" | "protocol") if second != "clock" => {
+            return Some("the exporter has no store and cannot read a message".to_owned());
+        }
         ("writer", "std") if second == "net" => return Some("the writer has no network".to_owned()),
         ("protocol", "std") if ["fs", "net", "io", "os", "process", "thread", "time", "env"].contains(&second) => {
             return Some("protocol is pure".to_owned());
@@ -153,7 +159,7 @@ fn every_module_has_a_head() {
 #[test]
 fn the_role_folders_are_there() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for role in ["supervisor", "worker", "writer", "archiver"] {
+    for role in ROLES {
         assert!(src.join(role).is_dir(), "src/{role} shows the role");
     }
 }
@@ -168,6 +174,9 @@ fn violations_are_found() {
         ("worker/echo.rs", "use crate::store::{record, names::Name};"),
         ("ipc/link.rs", "use crate::store::names;"),
         ("worker/echo.rs", "use std::{io, fs::File};"),
+        ("exporter/page.rs", "use std::fs;"),
+        ("exporter/page.rs", "use crate::store::names;"),
+        ("exporter/mod.rs", "use crate::supervisor;"),
         ("writer/inbox.rs", "let x = std::net::TcpStream::connect(a);"),
         ("supervisor/mod.rs", "use crate::protocol::frame;"),
         ("supervisor/mod.rs", "use crate::{config, protocol};"),

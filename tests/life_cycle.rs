@@ -98,7 +98,7 @@ fn an_orphaned_family_drains_and_ends() {
 
 #[test]
 fn status_and_titles_tell_who_runs() {
-    let mut daemon = Setup::default().set("server.workers", 3).start();
+    let mut daemon = Setup::default().set("server.workers", 3).set("metrics.listen", "127.0.0.1:0").start();
     wait_until(DEADLINE, "a status line", || daemon.notified("STATUS=3 workers · 0 connections · 0 msg/s · disk "));
     let heard = daemon.manager().heard();
     let disk = heard.iter().find_map(|line| line.split(" · disk ").nth(1)?.strip_suffix(" %")?.parse::<u64>().ok());
@@ -106,7 +106,7 @@ fn status_and_titles_tell_who_runs() {
     let df = String::from_utf8_lossy(&df.stdout).lines().nth(1).unwrap().trim().trim_end_matches('%').parse::<u64>();
     // Others write to that disk, too.
     assert!(disk.unwrap().abs_diff(df.unwrap()) <= 1, "{heard:?}");
-    let expected = ["archiver", "supervisor", "worker 1", "worker 2", "worker 3", "writer"];
+    let expected = ["archiver", "exporter", "supervisor", "worker 1", "worker 2", "worker 3", "writer"];
     let expected = expected.map(|role| format!("echostored: {role}"));
     let mut titles: Vec<String> = Vec::new();
     wait_until(DEADLINE, "a process for each role", || {

@@ -57,9 +57,12 @@ fn full_house(setup: Setup) -> Daemon {
     let home = Home::new();
     let hook = home.write("hook", "#!/bin/sh\nexit 0\n");
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
-    let daemon = setup.set("rotate.on-close", vec![hook.to_str().unwrap()]).start_in(home);
+    let setup = setup.set("rotate.on-close", vec![hook.to_str().unwrap()]).set("metrics.listen", "127.0.0.1:0");
+    let daemon = setup.start_in(home);
     wait_until(DEADLINE, "all processes", || {
-        status(&daemon)["archiver"]["ready"] == true && cast(&daemon).iter().any(|(role, _)| role == "hook runner")
+        let told = status(&daemon);
+        let ready = told["archiver"]["ready"] == true && told["exporter"]["ready"] == true;
+        ready && cast(&daemon).iter().any(|(role, _)| role == "hook runner")
     });
     daemon
 }
@@ -85,17 +88,17 @@ fn every_role_has_its_filters() {
     assert_eq!(told["sandbox"], serde_json::json!({"no_new_privs": true, "landlock": 0, "seccomp": true}));
     let workers = told["workers"].as_array().unwrap();
     assert_eq!(workers.len(), 2);
-    let roles = workers.iter().chain([&told["writer"], &told["archiver"]]);
+    let roles = workers.iter().chain([&told["writer"], &told["archiver"], &told["exporter"]]);
     roles.for_each(|role| assert_eq!(role["sandbox"], whole, "{role}"));
     let text = tell(&daemon, &["status"]).stdout;
-    assert_eq!(text.matches("no new privileges, seccomp, landlock 6").count(), 4, "{text}");
+    assert_eq!(text.matches("no new privileges, seccomp, landlock 6").count(), 5, "{text}");
     // Replaced ones have theirs.
-    for role in ["writer", "archiver", "worker"] {
+    for role in ["writer", "archiver", "exporter", "worker"] {
         let old = daemon.roles(role)[0];
         processes::signal(old, Signal::SIGKILL);
         wait_until(DEADLINE, "its successor", || {
             let now = status(&daemon);
-            let all = [&now["writer"], &now["archiver"], &now["workers"][0], &now["workers"][1]];
+            let all = [&now["writer"], &now["archiver"], &now["exporter"], &now["workers"][0], &now["workers"][1]];
             !processes::runs(old) && all.iter().all(|role| role["ready"] == true && role["sandbox"] == whole)
         });
     }
@@ -120,9 +123,10 @@ fn a_role_that_was_broken_into_cannot_get_out() {
     }
     let home = Home::new();
     home.write("outside", "secret");
-    let setup = Setup::default().environment("ECHOSTORED_BREAKOUT", home.path().to_str().unwrap());
+    let setup = Setup::default().set("metrics.listen", "127.0.0.1:0");
+    let setup = setup.environment("ECHOSTORED_BREAKOUT", home.path().to_str().unwrap());
     let mut daemon = setup.start_in(home);
-    wait_until(DEADLINE, "all have tried", || tries(&daemon).len() == 4);
+    wait_until(DEADLINE, "all have tried", || tries(&daemon).len() == 5);
     let tries = tries(&daemon);
     // What a file system's rules refuse is EACCES, what a filter does is EPERM; "not there" sends glibc another way.
     let expected = |role: &str, what: &str| -> &'static [&'static str] {
@@ -143,7 +147,7 @@ fn a_role_that_was_broken_into_cannot_get_out() {
             _ => &["EPERM"],
         }
     };
-    for role in ["worker", "writer", "archiver"] {
+    for role in ["worker", "writer", "archiver", "exporter"] {
         let said = tries[role].as_object().unwrap();
         assert!(said.len() > 30, "{said:?}");
         for (what, how) in said.iter().filter(|(what, _)| *what != "role") {
@@ -259,7 +263,9 @@ fn an_older_kernel_is_told_and_served() {
             assert_eq!((log.matches(&words).count(), log.matches(" warning ").count()), (1, 1), "{log}");
             let told = status(&daemon);
             let expected = serde_json::json!({"no_new_privs": true, "landlock": landlock, "seccomp": seccomp});
-            for role in [&told["writer"], &told["archiver"], &told["workers"][0], &told["workers"][1]] {
+            for role in
+                [&told["writer"], &told["archiver"], &told["exporter"], &told["workers"][0], &told["workers"][1]]
+            {
                 assert_eq!(role["sandbox"], expected, "without {missing}");
             }
             daemon.remember();

@@ -45,6 +45,12 @@ fn times(daemon: &Daemon, line: &str) -> Vec<Instant> {
     daemon.manager().times(line)
 }
 
+/// When it asked for more time once it served: a start on a busy machine may need some.
+fn extensions(daemon: &Daemon) -> Vec<Instant> {
+    let ready = times(daemon, "READY=1")[0];
+    times(daemon, EXTEND).into_iter().filter(|at| *at >= ready).collect()
+}
+
 /// Waits until it was fed so many times more.
 fn await_feeds(daemon: &Daemon, more: usize) {
     let goal = times(daemon, FEED).len() + more;
@@ -89,7 +95,7 @@ fn it_is_fed_while_all_is_well_and_not_too_often() {
     }
     assert!(fed[fed.len() - 1] - fed[0] >= INTERVAL / 5 * u32::try_from(fed.len() - 1).unwrap(), "a flood");
     daemon.stop();
-    assert!(times(&daemon, EXTEND).is_empty(), "no time is needed");
+    assert!(extensions(&daemon).is_empty(), "no time is needed");
     assert_eq!(told(&daemon, " hangs: "), 0);
     checker::check(&daemon.store(), Format::Text, &histories, Expect::default());
 }
@@ -192,7 +198,7 @@ fn a_dead_writer_that_waits_to_be_replaced_does_not_starve_it() {
     await_feeds(&daemon, 1);
     File::create(&deadly).unwrap();
     processes::signal(daemon.writer(), Signal::SIGKILL);
-    wait_until(DEADLINE, "a back-off", || told(&daemon, "the writer keeps dying") > 3);
+    wait_until(DEADLINE, "a back-off", || told(&daemon, "the writer keeps dying") > 0 && told(&daemon, " ended: ") > 4);
     await_feeds(&daemon, 6);
     assert_eq!(told(&daemon, " hangs: "), 0, "{}", daemon.log());
     std::fs::remove_file(&deadly).unwrap();
@@ -264,14 +270,14 @@ fn a_long_drain_gets_more_time() {
     let shape = Shape { window: 40, smallest: 30_000, largest: 60_000, on_break: OnBreak::Leave, ..Shape::default() };
     let load = Load::start(daemon.address, shape);
     await_feeds(&daemon, 1);
-    assert!(times(&daemon, EXTEND).is_empty());
+    assert!(extensions(&daemon).is_empty());
     shim.arm(true);
     wait_until(DEADLINE, "a slow write", || shim.fired() > 0);
     daemon.remember();
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.wait_exit(DEADLINE), 0);
     let stopping = times(&daemon, "STOPPING=1")[0];
-    let (extended, fed) = (times(&daemon, EXTEND), times(&daemon, FEED));
+    let (extended, fed) = (extensions(&daemon), times(&daemon, FEED));
     println!("asked for time {} times in a stop of {:.1?}", extended.len(), stopping.elapsed());
     assert!(!extended.is_empty() && extended.iter().all(|at| *at >= stopping), "{extended:?}, stopping {stopping:?}");
     assert!(fed.iter().any(|at| *at > stopping), "the watchdog is still awake");
@@ -295,7 +301,7 @@ fn a_drain_that_hangs_gets_none() {
     daemon.signal(Signal::SIGTERM);
     wait_until(DEADLINE, "STOPPING=1", || daemon.notified("STOPPING=1"));
     // A worker that has no connection leaves at once: that is work.
-    let asked = || times(&daemon, EXTEND).len();
+    let asked = || extensions(&daemon).len();
     stays_false(Duration::from_secs(4), "time for nothing", || asked() > 1);
     shim.release();
     assert_eq!(daemon.wait_exit(DEADLINE), 0);

@@ -19,6 +19,7 @@ struct Census {
     supervisor: i32,
     writer: i32,
     archiver: i32,
+    exporter: i32,
     workers: Vec<i32>,
     held: BTreeMap<i32, Vec<Descriptor>>,
     store: String,
@@ -37,13 +38,14 @@ impl Census {
         let (supervisor, workers) = (daemon.supervisor(), daemon.workers());
         let [writer] = daemon.roles("writer")[..] else { return None };
         let [archiver] = daemon.roles("archiver")[..] else { return None };
+        let [exporter] = daemon.roles("exporter")[..] else { return None };
         let family = processes::family(supervisor);
-        if family.len() != workers.len() + 3 {
+        if family.len() != workers.len() + 4 {
             return None;
         }
         let held = family.into_iter().map(|pid| (pid, descriptors(pid))).collect();
         let (store, log) = (daemon.store().display().to_string(), daemon.home().join("log").display().to_string());
-        Some(Self { supervisor, writer, archiver, workers, held, store, log })
+        Some(Self { supervisor, writer, archiver, exporter, workers, held, store, log })
     }
 
     fn pipes(&self) -> BTreeMap<String, Ends> {
@@ -138,6 +140,7 @@ impl Census {
                 () if *pid == self.supervisor => Role::Supervisor,
                 () if *pid == self.writer => Role::Writer,
                 () if *pid == self.archiver => Role::Archiver,
+                () if *pid == self.exporter => Role::Exporter,
                 () => Role::Worker,
             };
             let (mut kinds, mut expected) = (self.kinds(*pid), self.expected(role));
@@ -182,18 +185,18 @@ impl Census {
             | Kept::AckRead
             | Kept::PrivateRead
             | Kept::PrivateWrite => return None,
-            // Only with `run --daemon`.
-            Kept::PidFile => return None,
-            Kept::Listener | Kept::Notify | Kept::Control => ("socket", 1),
+            // Only with `run --daemon`; only where standard error is the journal's stream (`tests/journal.rs`).
+            Kept::PidFile | Kept::Journal => return None,
+            Kept::Listener | Kept::MetricsListener | Kept::Notify | Kept::Control => ("socket", 1),
             Kept::Staging => ("/memfd:staging", workers),
             Kept::CommitRecord => ("/memfd:commit-record", 1),
-            Kept::Scoreboard => ("/memfd:scoreboard", workers + 2),
+            Kept::Scoreboard => ("/memfd:scoreboard", workers + 3),
             Kept::Admission => ("/memfd:admission", 1),
             Kept::Directory => ("store", 1),
             Kept::Lock => ("lock", 1),
             Kept::Segment | Kept::LiveSegment => ("segment", 1),
             Kept::Null => ("/dev/null", 1),
-            Kept::ControlSupervisor => ("socket", workers + 2),
+            Kept::ControlSupervisor => ("socket", workers + 3),
             Kept::ControlRole => ("socket", 1),
             Kept::Signals => ("signalfd", 1),
             Kept::Epoll => ("eventpoll", 1),
@@ -219,7 +222,7 @@ fn holds(daemon: &Daemon, stage: &str, sockets: usize) {
 
 #[test]
 fn every_role_holds_what_the_table_says() {
-    let mut daemon = Setup::default().set("server.workers", 3).start();
+    let mut daemon = Setup::default().set("server.workers", 3).set("metrics.listen", "127.0.0.1:0").start();
     holds(&daemon, "after the start", 0);
     let messages = || Messages::generated(Framing::Line, 20, 200);
     let mut clients: Vec<Client> =
@@ -232,6 +235,10 @@ fn every_role_holds_what_the_table_says() {
     holds(&daemon, "after a writer's death", 8);
     clients.into_iter().for_each(|client| drop(client.leave()));
     holds(&daemon, "after the connections", 0);
+    let exporter = daemon.roles("exporter")[0];
+    processes::signal(exporter, Signal::SIGKILL);
+    wait_until(DEADLINE, "another exporter", || daemon.roles("exporter").iter().any(|pid| *pid != exporter));
+    holds(&daemon, "after an exporter's death", 0);
     let old: BTreeSet<i32> = daemon.workers().into_iter().collect();
     old.iter().for_each(|pid| processes::signal(*pid, Signal::SIGKILL));
     wait_until(DEADLINE, "three other workers", || {

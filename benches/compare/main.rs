@@ -1,6 +1,6 @@
 //! Runs echostored beside what it is measured against: an echo-only server, the textbook's shape, rsyslog and Redis.
 //!
-//! `cargo bench --bench compare` prints the ratios; `-- growth` and `-- fairness` more; `-- --help` tells the options.
+//! `cargo bench --bench compare` prints the ratios; `-- growth`, `-- fairness` and `-- scraped` more; `-- --help` tells the options.
 //! `docs/performance.md` says what is measured and how. `cargo test` runs it, too, for a moment, to see that it works.
 mod bench;
 mod fairness;
@@ -14,6 +14,7 @@ mod plots;
 mod processes;
 mod report;
 mod rows;
+mod scraped;
 mod serve;
 mod servers;
 mod table;
@@ -75,6 +76,7 @@ fn run(options: &Options) -> Result<bool, String> {
             bench.generator.per_connection = true;
             fairness::run(&bench, &mut report)?
         }
+        Some(Part::Scraped) => scraped::run(&bench, &mut report)?,
         _ => table::run(&bench, &mut report)?,
     };
     print!("{}", report.render(options.markdown));

@@ -54,6 +54,8 @@ pub enum Part {
     Growth,
     /// What a slow reader and a fast client do to a thousand others.
     Fairness,
+    /// What it costs to be scraped by Prometheus each second.
+    Scraped,
     /// Draws the plots of a `growth --json` file.
     Plot {
         /// What `growth --json` wrote.

@@ -28,6 +28,18 @@ impl Deed {
             Self::Note => "keep",
         }
     }
+
+    /// What goes on when it no longer fails.
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Look => "looking at the store",
+            Self::Manifest => "adding to the manifest",
+            Self::Seal => "sealing",
+            Self::Compress => "compressing",
+            Self::Delete => "deleting",
+            Self::Note => "keeping notes",
+        }
+    }
 }
 
 /// How long the manifest rests for want of room.
@@ -53,7 +65,7 @@ impl Faults {
     pub fn note(&mut self, deed: Deed, on: &str, name: Option<&SegmentName>, error: &io::Error, now: Instant) {
         self.count += 1;
         if self.told.insert((deed, error.raw_os_error())) {
-            warn!("cannot {} {on}: {error}; it is tried again", deed.words());
+            warn!(ARCHIVING_FAILED { file: on }, "cannot {} {on}: {error}; it is tried again", deed.words());
         } else {
             debug!("cannot {} {on}: {error}", deed.words());
         }
@@ -87,15 +99,17 @@ impl Faults {
         !self.rests.is_empty() && self.rests.contains_key(&(deed, Some(name.clone())))
     }
 
-    /// A deed went well: a fault is told again.
+    /// A deed went well: its end is told, once it fails with no segment any more, and a fault is told again.
     pub fn well(&mut self, deed: Deed, name: Option<&SegmentName>) {
-        if self.rests.is_empty() {
+        if self.rests.is_empty() && self.told.is_empty() {
             return;
         }
         self.rests.remove(&(deed, name.cloned()));
         self.rests.remove(&(deed, None));
-        if !self.rests.keys().any(|(other, _)| *other == deed) {
+        let told = self.told.iter().any(|(other, _)| *other == deed);
+        if told && !self.rests.keys().any(|(other, _)| *other == deed) {
             self.told.retain(|(other, _)| *other != deed);
+            notice!(ARCHIVING_AGAIN, "{} goes well again", deed.noun());
         }
     }
 
@@ -140,5 +154,11 @@ mod tests {
         assert_eq!((faults.take_count(), faults.take_count()), (4, 0));
         faults.well(Deed::Seal, Some(&name(1)));
         assert!(!faults.has_failed(Deed::Seal, &name(1)) && faults.told.len() == 1);
+        // The one that failed is away.
+        faults.note(Deed::Delete, "it", Some(&name(3)), &error, now);
+        faults.well(Deed::Compress, Some(&name(2)));
+        faults.forget(&name(3));
+        faults.well(Deed::Delete, None);
+        assert!(faults.told.is_empty());
     }
 }

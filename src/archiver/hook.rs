@@ -102,7 +102,9 @@ impl Hook {
             .and_then(|text| text.map(|text| directory::parse(&text)).transpose());
         match read {
             Ok(done) => hook.done = done.unwrap_or_default(),
-            Err(error) if hook.is_on() => warn!("cannot read {FILE}: {error}; all closed files are handed on again"),
+            Err(error) if hook.is_on() => {
+                warn!(HOOK_STATE_NOT_READ, "cannot read {FILE}: {error}; all closed files are handed on again")
+            }
             Err(_) => {}
         }
         hook
@@ -131,6 +133,11 @@ impl Hook {
     /// The segment that it runs on.
     pub fn busy(&self) -> Option<&SegmentName> {
         self.running.as_ref().map(|running| &running.name)
+    }
+
+    /// How often it has failed with one segment, one after the other; 0: the last run went well.
+    pub fn failures_in_a_row(&self) -> u64 {
+        self.failing.as_ref().map_or(0, |failing| u64::from(failing.attempts))
     }
 
     /// When it has to be looked at again.
@@ -181,7 +188,12 @@ impl Hook {
         let name = running.name;
         if ending == Ending::Exit(0) && (self.leaving || !running.terminated) {
             if let Some(failing) = self.failing.take() {
-                notice!("on-close went well with {} after {} failures", name.build(), failing.attempts);
+                notice!(
+                    HOOK_WENT_WELL { file: &name.build() },
+                    "on-close went well with {} after {} failures",
+                    name.build(),
+                    failing.attempts
+                );
             } else {
                 debug!("on-close went well with {}", name.build());
             }
@@ -203,6 +215,7 @@ impl Hook {
         if let Some(held) = self.told.admit(seconds) {
             let more = if held > 0 { format!("; {held} failures before it were not logged") } else { String::new() };
             warn!(
+                HOOK_FAILED { file: &name.build() },
                 "on-close failed with {}: {why} (attempt {attempts}); the next try is in {} s{more}",
                 name.build(),
                 wait.as_secs()

@@ -69,7 +69,7 @@ pub fn run(seat: ArchiverSeat) -> u8 {
         archiver.serve().map_err(|error| Fatal::system("look after closed files", error))
     });
     ended.unwrap_or_else(|fatal| {
-        error!("{fatal}");
+        error!(ROLE_FAILED, "{fatal}");
         if let Ok(channel) = &mut last_words {
             channel.send(ToSupervisor::Failed { code: fatal.code, message: fatal.message });
         }
@@ -213,6 +213,7 @@ impl Archiver {
             }
             self.scoreboard.set(Count::OnDisk, 1);
             turned = Instant::now();
+            self.scoreboard.stamp(Count::Turned, turned);
             busy = self.turn(turned, full);
             self.scoreboard.set(Count::OnDisk, 0);
         }

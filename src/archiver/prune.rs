@@ -63,6 +63,7 @@ impl Archiver {
     fn note_freed(&mut self, available: u64, freed: u64, bytes: u64, now: Instant) {
         if self.freed.note(available, freed, bytes.saturating_sub(freed), now) {
             warn!(
+                DELETING_MAKES_NO_ROOM,
                 "deleting files makes no room: a snapshot may keep their blocks, or a program the files; it is done more and more seldom"
             );
         }
@@ -79,7 +80,7 @@ impl Archiver {
             (None, _) => None,
             (Some(reason), Some((before, since, told))) if before.name() == reason.name() => {
                 if !told && now >= since + UNMET {
-                    warn!("{reason} does not hold: no closed file is left that may be deleted");
+                    warn!(RETENTION_NOT_MET, "{reason} does not hold: no closed file is left that may be deleted");
                 }
                 Some((reason, since, told || now >= since + UNMET))
             }
@@ -123,7 +124,7 @@ impl Archiver {
             }
             None if !self.nothing_left => {
                 self.nothing_left = true;
-                warn!("the disk is full, and no closed file is left to be deleted");
+                warn!(NOTHING_TO_PRUNE, "the disk is full, and no closed file is left to be deleted");
             }
             None => {}
         }
@@ -186,7 +187,11 @@ impl Archiver {
             let seconds = u64::try_from(clock::now_seconds()).unwrap_or(0);
             if let Some(more) = self.unhooked_told.admit(seconds) {
                 let more = if more > 0 { format!(" ({more} more were not logged)") } else { String::new() };
-                warn!("{} is deleted before rotate.on-close went well with it{more}", name.build());
+                warn!(
+                    HOOK_MISSED { file: &name.build() },
+                    "{} is deleted before rotate.on-close went well with it{more}",
+                    name.build()
+                );
             }
         }
         self.doomed.insert(name, reason.to_string());
@@ -228,8 +233,12 @@ impl Archiver {
     fn tell_deleted(&self, name: &SegmentName, why: &str) {
         let seconds = u64::try_from(clock::now_seconds()).unwrap_or(0);
         match self.deletions_told.admit(seconds) {
-            Some(0) => info!("deleted {}: {why}", name.build()),
-            Some(held) => info!("deleted {}: {why} ({held} deletions before it were not logged)", name.build()),
+            Some(0) => info!(DELETED { file: &name.build() }, "deleted {}: {why}", name.build()),
+            Some(held) => info!(
+                DELETED { file: &name.build() },
+                "deleted {}: {why} ({held} deletions before it were not logged)",
+                name.build()
+            ),
             None => {}
         }
     }

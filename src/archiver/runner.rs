@@ -88,7 +88,7 @@ pub(super) fn fork(config: &Config) -> io::Result<ToHook> {
         match runner.and_then(Runner::serve) {
             Ok(()) => crate::exit::OK,
             Err(error) => {
-                crate::error!("the hook runner cannot go on: {error}");
+                crate::error!(ROLE_FAILED, "the hook runner cannot go on: {error}");
                 crate::exit::FAILED
             }
         }

@@ -5,7 +5,7 @@ use super::shelf::{FileId, id};
 use crate::config::Format;
 use crate::store::content::Content;
 use crate::store::manifest::Seal;
-use crate::store::names::{Form, SegmentName};
+use crate::store::names::{Form, SegmentName, TORN_SUFFIX};
 use crate::store::parse;
 use crate::store::record::Stamp;
 use crate::sys::BorrowedFd;
@@ -29,6 +29,8 @@ pub(super) struct Sealing {
     /// Which file it is.
     pub id: FileId,
     good_to: Option<u64>,
+    torn: Option<u64>,
+    acknowledged: Option<u64>,
     hasher: blake3::Hasher,
     bytes: u64,
     lines: Lines,
@@ -36,12 +38,14 @@ pub(super) struct Sealing {
 }
 
 impl Sealing {
-    /// Begins. `cut`: its bytes beyond this were moved to another segment. `format`: as the store says, if it does.
+    /// Begins. `cut`: its bytes beyond this were moved to another segment. `acknowledged`: see [`Seal::acknowledged`].
+    /// `format`: as the store says, if it does.
     pub fn begin(
         directory: BorrowedFd<'_>,
         name: &SegmentName,
         form: Form,
         cut: Option<u64>,
+        acknowledged: Option<u64>,
         format: Option<Format>,
     ) -> io::Result<Self> {
         let file = file::open_at(directory, &form.of(&name.build()), Access::Read, 0)?;
@@ -51,6 +55,8 @@ impl Sealing {
             content: Content::new(file, form, cut.unwrap_or(u64::MAX))?,
             id,
             good_to: cut,
+            torn: torn(directory, name),
+            acknowledged,
             hasher: blake3::Hasher::new(),
             bytes: 0,
             lines: Lines::new(format),
@@ -83,9 +89,17 @@ impl Sealing {
             lowest: text(span.map(|(lowest, _)| lowest)),
             highest: text(span.map(|(_, highest)| highest)),
             good_to: self.good_to,
+            torn: self.torn,
+            acknowledged: self.acknowledged,
             blake3: self.hasher.finalize().to_hex().to_string(),
         }
     }
+}
+
+/// Bytes of what was set aside at its end, if anything was.
+fn torn(directory: BorrowedFd<'_>, name: &SegmentName) -> Option<u64> {
+    let stat = file::stat_at(directory, &(name.build() + TORN_SUFFIX)).ok()?;
+    u64::try_from(stat.st_size).ok().filter(|_| file::is_regular(&stat))
 }
 
 /// The lowest and the highest time.

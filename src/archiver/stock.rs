@@ -35,6 +35,7 @@ impl Archiver {
         let Found { came, left, foreign } = found;
         for file in foreign {
             warn!(
+                FILE_OF_OTHERS { file: &file },
                 "{file} is none of the store's: another file has its number, or it is no regular file; it is left alone"
             );
         }
@@ -58,6 +59,7 @@ impl Archiver {
             && let Some(flaw) = manifest.flaws.first()
         {
             warn!(
+                MANIFEST_FLAWED,
                 "{MANIFEST}, line {}: {} ({} lines are flawed); it is gone on with",
                 flaw.line,
                 flaw.what,
@@ -168,11 +170,22 @@ impl Archiver {
             let failed = Failed::from(entry);
             (known.get(&sequence) != Some(&failed) && self.shelf.has_number(sequence)).then_some(Line::Failed(failed))
         });
-        let lines: Vec<Line> = entries.collect();
+        let lines: Vec<Line> = entries.chain(self.harmed_and_away().map(Line::Gone)).collect();
         if !self.add(lines, false, now) {
             // Looked at again.
             self.failures_from = Some((0, 0, 0));
         }
+    }
+
+    /// Segments that somebody else has deleted while they were live: they have no seal that could be missed.
+    fn harmed_and_away(&self) -> impl Iterator<Item = Gone> {
+        let manifest = self.ledger.manifest();
+        let away = self.failures.harms().iter().filter(move |harm| {
+            let Some(SegmentName { sequence, .. }) = harm.name() else { return false };
+            let known = manifest.was_pruned(sequence) || manifest.gone.contains(&sequence);
+            !known && !self.shelf.has_number(sequence) && self.is_away(&harm.segment)
+        });
+        away.map(|harm| Gone { segment: harm.segment.clone(), time: clock::now_text() })
     }
 
     /// Adds lines to the manifest; a failure is noted.
@@ -212,9 +225,13 @@ impl Archiver {
             })
             .collect();
         for name in &gone {
-            warn!("{} is gone: somebody else has deleted it", name.build());
+            warn!(FILE_GONE { file: &name.build() }, "{} is gone: somebody else has deleted it", name.build());
             if self.hook.forget(name) {
-                warn!("{} is gone before rotate.on-close went well with it", name.build());
+                warn!(
+                    HOOK_MISSED { file: &name.build() },
+                    "{} is gone before rotate.on-close went well with it",
+                    name.build()
+                );
             }
         }
         let line = |name: &SegmentName| Line::Gone(Gone { segment: name.build(), time: clock::now_text() });

@@ -3,6 +3,7 @@ use super::Archiver;
 use super::age::News;
 use super::faults::Deed;
 use crate::ipc::scoreboard::Count;
+use crate::log;
 use crate::store::clock;
 use crate::store::manifest::MANIFEST;
 use crate::sys::{file, process};
@@ -113,7 +114,7 @@ impl Archiver {
             let seconds = by / 1_000_000;
             let effect =
                 if by > 0 { "files that were closed before do not age by it" } else { "files do not age by it" };
-            notice!("the clock was set by {seconds} s; {effect}");
+            notice!(CLOCK_SET, "the clock was set by {seconds} s; {effect}");
             self.timers.retain_now();
         }
         let forgot = self.forget_steps(wall);
@@ -161,13 +162,18 @@ impl Archiver {
             return;
         }
         self.timers.publish = now + PUBLISH;
+        let oldest = self.shelf.items().next().and_then(|(name, _)| u64::try_from(name.start).ok()).unwrap_or(0);
         let numbers = [
             (Count::Closed, self.shelf.count()),
             (Count::ClosedBytes, self.shelf.bytes()),
+            (Count::OldestClosed, oldest),
+            (Count::LogDropped, log::dropped()),
             (Count::Unsealed, (self.unsealed.len() + self.sealed.len() + usize::from(self.sealing.is_some())) as u64),
             (Count::Uncompressed, self.uncompressed.len() as u64),
             (Count::Unhooked, self.unhooked()),
+            (Count::HookFailing, self.hook.failures_in_a_row()),
         ];
         numbers.into_iter().for_each(|(count, value)| self.scoreboard.set(count, value));
+        self.scoreboard.set(Count::Stocked, u64::from(self.shelf.was_looked_at()));
     }
 }

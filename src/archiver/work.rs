@@ -51,7 +51,7 @@ impl Archiver {
         self.drop_temporary();
         match super::age::Ages::load(self.shelf.fd()) {
             Ok(ages) => self.ages = ages,
-            Err(error) => warn!("cannot read .archiver: {error}; the clock is trusted"),
+            Err(error) => warn!(CLOCK_STATE_NOT_READ, "cannot read .archiver: {error}; the clock is trusted"),
         }
     }
 
@@ -108,7 +108,8 @@ impl Archiver {
         let name = self.unsealed.iter().find(may)?.clone();
         let form = self.shelf.get(&name)?.form()?;
         let era = directory::era(self.shelf.fd()).filter(|era| name.sequence >= era.since);
-        match Sealing::begin(self.shelf.fd(), &name, form, self.cut(&name), era.map(|era| era.format)) {
+        let (cut, acknowledged) = (self.cut(&name), self.failures.acknowledged(&name.build()));
+        match Sealing::begin(self.shelf.fd(), &name, form, cut, acknowledged, era.map(|era| era.format)) {
             Ok(sealing) => Some(Some(sealing)),
             Err(error) => {
                 self.cannot_seal(&name, &error, now);
@@ -227,7 +228,11 @@ impl Archiver {
                 drop(job);
                 self.drop_temporary();
                 if self.is_there(&name) {
-                    warn!("{} is not what was sealed: somebody has changed it; it is not compressed", name.build());
+                    warn!(
+                        SEAL_DOES_NOT_FIT { file: &name.build() },
+                        "{} is not what was sealed: somebody has changed it; it is not compressed",
+                        name.build()
+                    );
                     self.changed.insert(name.clone());
                 }
                 self.look_again_at(&name);
@@ -297,7 +302,10 @@ impl Archiver {
         match plain {
             Ok(true) => {}
             Ok(false) => {
-                warn!("{text} is not what was sealed, and its compressed form is there: both are left as they are");
+                warn!(
+                    SEAL_DOES_NOT_FIT { file: &text },
+                    "{text} is not what was sealed, and its compressed form is there: both are left as they are"
+                );
                 self.changed.insert(name.clone());
                 return self.look_again_at(name);
             }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::types::{
-    ClientCertificate, Compress, Daemon, Echo, Format, Framing, Level, Limits, Listen, Log, Method, OnDiskFull,
-    OnOversize, Proxy, Rotate, Sandbox, Security, Server, Store, Timezone, Tls, TlsVersion, Workers,
+    ClientCertificate, Compress, Daemon, Echo, Format, Framing, Level, Limits, Listen, Log, LogFormat, Method,
+    OnDiskFull, OnOversize, Proxy, Rotate, Sandbox, Security, Server, Store, Timezone, Tls, TlsVersion, Workers,
 };
 
 /// The configuration that is read if none is named.
@@ -77,6 +77,10 @@ pub const METHOD: Method = Method::None;
 pub const PID_FILE: &str = "/run/echostored/echostored.pid";
 /// `log.level`.
 pub const LEVEL: Level = Level::Info;
+/// `log.format`.
+pub const LOG_FORMAT: LogFormat = LogFormat::Text;
+/// `log.access`.
+pub const LOG_ACCESS: bool = false;
 /// `security.sandbox`.
 pub const SANDBOX: Sandbox = Sandbox::Auto;
 
@@ -174,7 +178,7 @@ impl Default for Daemon {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: LEVEL }
+        Self { level: LEVEL, format: LOG_FORMAT, access: LOG_ACCESS }
     }
 }
 

@@ -98,11 +98,24 @@ fn contradiction(config: &Config, document: &DeTable<'_>) -> Option<Fault> {
         let value = document.get(table)?.get_ref().get(name)?;
         Some(Fault { at: value.span().start, key: format!("{table}.{name}"), problem })
     };
-    raw_with_lines(config).and_then(|problem| fault("store", "format", problem)).or_else(|| {
+    let raw = raw_with_lines(config).and_then(|problem| fault("store", "format", problem));
+    let tls = || {
         let (name, problem) = tls_that_works(config)?;
         let table = if name == "listen" && config.tls.listen.is_empty() { "server" } else { "tls" };
         fault(table, name, problem)
-    })
+    };
+    raw.or_else(tls).or_else(|| fault("metrics", "listen", metrics_apart(config)?))
+}
+
+/// Messages and metrics are not spoken at one address.
+fn metrics_apart(config: &Config) -> Option<String> {
+    let address = config.metrics.listen.filter(|address| address.port() != 0)?;
+    let table = match () {
+        () if config.server.listen.contains(&Listen::Inet(address)) => "server",
+        () if config.tls.listen.contains(&address) => "tls",
+        () => return None,
+    };
+    Some(format!("{address} stands in {table}.listen, too: an address is for one of them"))
 }
 
 /// The key of `[tls]` (or `server.listen`) at fault, and why.

@@ -54,7 +54,16 @@ pub fn load_from(path: &Path, cwd: &Path) -> Result<Loaded, ConfigError> {
             mode & 0o7777
         ));
     }
+    warnings.extend(open_metrics(&config));
     Ok(Loaded { config, warnings })
+}
+
+/// Metrics that others than this machine can read.
+fn open_metrics(config: &Config) -> Option<String> {
+    let address = config.metrics.listen.filter(|address| !address.ip().to_canonical().is_loopback())?;
+    Some(format!(
+        "metrics.listen: whoever reaches {address} reads the metrics: there is no authentication and no encryption; let a firewall, or a proxy before 127.0.0.1, decide who does"
+    ))
 }
 
 /// `[control]` of the file at `path`, also of one with mistakes elsewhere, by which the running daemon was not reloaded.

@@ -5,13 +5,16 @@ use std::time::Duration;
 use super::doors::DOORS;
 use super::key::{Key, put};
 use super::limits::LIMITS;
+use super::log::LOG;
+use super::metrics::METRICS;
 use super::print::{array, choice, path, quoted, size, space, time, time_or_off};
 use super::read::Refused;
 use super::types::Workers;
 
 /// The tables, in the order of the documentation.
 pub const TABLES: &[&str] = &[
-    "server", "limits", "tls", "proxy", "store", "rotate", "retain", "compress", "daemon", "log", "control", "security",
+    "server", "limits", "tls", "proxy", "store", "rotate", "retain", "compress", "daemon", "log", "control",
+    "security", "metrics",
 ];
 
 pub(super) const MAX_TIME: Duration = Duration::from_secs(366 * 86_400);
@@ -26,12 +29,9 @@ const MIN_ROTATE: u64 = 4 << 10;
 const MAX_AGE: Duration = Duration::from_secs(36_600 * 86_400);
 
 /// Every key, by table, in the order of the documentation.
-pub const KEYS: &[Key] = &joined::<{ SERVER.len() + LIMITS.len() + DOORS.len() + STORE_AND_MORE.len() }>(&[
-    SERVER,
-    LIMITS,
-    DOORS,
-    STORE_AND_MORE,
-]);
+pub const KEYS: &[Key] = &joined::<
+    { SERVER.len() + LIMITS.len() + DOORS.len() + STORE_AND_MORE.len() + LOG.len() + LAST.len() + METRICS.len() },
+>(&[SERVER, LIMITS, DOORS, STORE_AND_MORE, LOG, LAST, METRICS]);
 
 const fn joined<const COUNT: usize>(parts: &[&[Key]]) -> [Key; COUNT] {
     let mut all = [parts[0][0]; COUNT];
@@ -357,16 +357,9 @@ const STORE_AND_MORE: &[Key] = &[
         set: |c, v| put(&mut c.daemon.log_file, v.file_or_none()),
         get: |c| c.daemon.log_file.as_deref().map_or_else(|| quoted(""), path),
     },
-    Key {
-        table: "log",
-        name: "level",
-        default: r#""info""#,
-        doc: "The least important level that is logged",
-        allowed: r#"one of "error", "warn", "notice", "info", "debug""#,
-        restart: None,
-        set: |c, v| put(&mut c.log.level, v.choice()),
-        get: |c| choice(c.log.level),
-    },
+];
+
+const LAST: &[Key] = &[
     Key {
         table: "control",
         name: "socket",

@@ -19,6 +19,10 @@ impl Given<'_> {
         self.different(MAX_LISTEN, |one| one.address())
     }
 
+    pub fn address_or_none(&self) -> Read<Option<SocketAddr>> {
+        if self.text()?.is_empty() { Ok(None) } else { self.address().map(Some) }
+    }
+
     /// At most `most` different elements of an array, each read by `read`.
     fn different<T: PartialEq>(&self, most: usize, read: impl Fn(Given<'_>) -> Read<T>) -> Read<Vec<T>> {
         let Some(array) = self.value.get_ref().as_array() else {

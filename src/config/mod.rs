@@ -11,6 +11,8 @@ mod key;
 mod keys;
 mod limits;
 mod listen;
+mod log;
+mod metrics;
 mod networks;
 mod print;
 mod read;
@@ -28,6 +30,6 @@ pub use print::print;
 pub use reload::reload_refusals;
 pub use types::{
     Choice, ClientCertificate, Compress, Config, Control, Daemon, Echo, Format, Framing, Level, Limits, Listen, Log,
-    Method, OnDiskFull, OnOversize, Pem, Proxy, Retain, Rotate, Sandbox, Security, Server, Space, Store, Timezone, Tls,
-    TlsVersion, Workers,
+    LogFormat, Method, Metrics, OnDiskFull, OnOversize, Pem, Proxy, Retain, Rotate, Sandbox, Security, Server, Space,
+    Store, Timezone, Tls, TlsVersion, Workers,
 };

@@ -63,6 +63,10 @@ impl Given<'_> {
         self.value.get_ref().as_str() == Some("0") || self.number().is_ok_and(|number| number == 0)
     }
 
+    pub fn yes_or_no(&self) -> Read<bool> {
+        self.value.get_ref().as_bool().map_or_else(|| self.wrong_type(), Ok)
+    }
+
     pub fn choice<T: Choice>(&self) -> Read<T> {
         T::from_name(self.text()?).ok_or_else(Refused::default)
     }

@@ -44,6 +44,7 @@ mod tests {
         new.compress.method = Method::Zstd;
         new.log.level = Level::Debug;
         new.control.socket = Some(PathBuf::from("/run/c"));
+        new.metrics.listen = Some("127.0.0.1:9464".parse().unwrap());
         assert_eq!(reload_refusals(&old, &new), Vec::<String>::new());
     }
 

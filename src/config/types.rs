@@ -1,13 +1,16 @@
 //! The effective configuration: plain values, no file, no defaults by themselves, no behaviour. A `Config` that
 //! [`super::parse`] returns holds to every limit named here; one put together by hand is trusted, never checked.
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 mod doors;
+mod log;
 
 pub use doors::{ClientCertificate, Listen, Pem, Proxy, Tls, TlsVersion};
+pub use log::{Level, Log, LogFormat};
 
 /// The effective configuration: validated, with all units resolved and all paths absolute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct Config {
     pub control: Control,
     /// `[security]`: what the processes take from themselves.
     pub security: Security,
+    /// `[metrics]`: numbers for Prometheus.
+    pub metrics: Metrics,
 }
 
 /// `[server]`: what clients meet.
@@ -255,13 +260,6 @@ pub struct Daemon {
     pub log_file: Option<PathBuf>,
 }
 
-/// `[log]`: the daemon's own log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// The least important level that is logged. Default: [`Level::Info`].
-    pub level: Level,
-}
-
 /// `[control]`: how commands reach the running daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Control {
@@ -277,6 +275,14 @@ pub struct Security {
     pub sandbox: Sandbox,
 }
 
+/// `[metrics]`: numbers for Prometheus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where they are read, not in [`Server::listen`] or [`Tls::listen`]. Port 0: the kernel chooses. `None`: nowhere
+    /// (default).
+    pub listen: Option<SocketAddr>,
+}
+
 /// `security.sandbox`: whether each process is kept from all that it does not need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sandbox {
@@ -286,21 +292,6 @@ pub enum Sandbox {
     Required,
     /// No.
     Off,
-}
-
-/// `log.level`; a lower one is more important (syslog(3)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Something failed, and someone should look.
-    Error,
-    /// Something is wrong, and the daemon goes on.
-    Warn,
-    /// Normal, and worth knowing: start, stop, reload.
-    Notice,
-    /// Normal: rotations, connections refused.
-    Info,
-    /// For finding faults.
-    Debug,
 }
 
 /// A value with a fixed set of names, as the file writes them.
@@ -359,14 +350,4 @@ impl Choice for Timezone {
 impl Choice for Sandbox {
     const NAMES: &'static [(&'static str, Self)] =
         &[("auto", Self::Auto), ("required", Self::Required), ("off", Self::Off)];
-}
-
-impl Choice for Level {
-    const NAMES: &'static [(&'static str, Self)] = &[
-        ("error", Self::Error),
-        ("warn", Self::Warn),
-        ("notice", Self::Notice),
-        ("info", Self::Info),
-        ("debug", Self::Debug),
-    ];
 }

@@ -84,6 +84,8 @@ fn any_line(input: &mut Input<'_>) -> Line {
                 highest: lowest.clone(),
                 lowest,
                 good_to,
+                torn: good_to,
+                acknowledged: good_to,
                 blake3,
             })
         }
@@ -134,6 +136,11 @@ pub fn failed(data: &[u8]) {
         assert_eq!(failures.of(&entry.segment), Some(entry), "two last words on one segment");
         assert!(failures.end(&entry.segment, 1000, |_| true) <= 1000);
         assert!(serde_json::to_writer(&mut text, entry).is_ok());
+        text.push(b'\n');
+    }
+    for harm in failures.harms() {
+        assert!(harm.name().is_some() && failures.acknowledged(&harm.segment) == Some(harm.acknowledged));
+        assert!(serde_json::to_writer(&mut text, harm).is_ok());
         text.push(b'\n');
     }
     assert_eq!(Failures::parse(&text), failures);

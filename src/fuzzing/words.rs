@@ -1,7 +1,7 @@
 //! Words: names, ids, cursors, requests and replies, what to print, control packets, input to send.
 use super::Input;
 use crate::ipc::command::{self, Incoming, Reply};
-use crate::ipc::control::{Message, ToArchiver, ToSupervisor, ToWorker, ToWriter};
+use crate::ipc::control::{Message, ToArchiver, ToExporter, ToSupervisor, ToWorker, ToWriter};
 use crate::protocol::ids::ConnectionId;
 use crate::store::names::{Form, SegmentName, valid_prefix};
 use crate::store::parse::Record;
@@ -77,10 +77,11 @@ pub fn control(data: &[u8]) {
         let Ok(null) = std::fs::File::open("/dev/null") else { return };
         fds.push(OwnedFd::from(null));
     }
-    match choice / 5 % 4 {
+    match choice / 5 % 5 {
         0 => exact(ToWriter::decode(packet, fds), packet),
         1 => exact(ToWorker::decode(packet, fds), packet),
         2 => exact(ToArchiver::decode(packet, fds), packet),
+        4 => exact(ToExporter::decode(packet, fds), packet),
         _ => match ToSupervisor::decode(packet, fds) {
             // Text that is not UTF-8, or too long for a packet, is not kept as it is.
             Some(ToSupervisor::Failed { message: text, .. } | ToSupervisor::NotRotated(text))

@@ -1,9 +1,9 @@
 //! What commands ask of the running daemon over its control socket, and what it answers: one line each way. Pure, but
 //! for where the socket is.
 //!
-//! Promise: a request is one of three words; whatever else comes in is refused and never kept beyond [`MAX_REQUEST`]
+//! Promise: a request is one of four words; whatever else comes in is refused and never kept beyond [`MAX_REQUEST`]
 //! bytes. A reply is one line of JSON; its fields are told in `docs/status.md`.
-use super::report::Report;
+use super::report::{Guest, Report};
 use crate::config::Control;
 use crate::exit;
 use serde::{Deserialize, Serialize};
@@ -40,10 +40,12 @@ pub enum Request {
     Reload,
     /// Begin a new segment.
     Rotate,
+    /// Who is connected, the busiest first.
+    Connections,
 }
 
 impl Request {
-    const ALL: [Self; 3] = [Self::Status, Self::Reload, Self::Rotate];
+    const ALL: [Self; 4] = [Self::Status, Self::Reload, Self::Rotate, Self::Connections];
 
     /// Its word, as sent.
     pub fn word(self) -> &'static str {
@@ -51,6 +53,7 @@ impl Request {
             Self::Status => "status",
             Self::Reload => "reload",
             Self::Rotate => "rotate",
+            Self::Connections => "connections",
         }
     }
 }
@@ -101,6 +104,13 @@ pub enum Reply {
         /// Its file's name.
         segment: String,
     },
+    /// Who is connected.
+    Connections {
+        /// The busiest first.
+        busiest: Vec<Guest>,
+        /// Numbers of workers that did not answer in time.
+        missing: Vec<usize>,
+    },
     /// How it is.
     Status(Box<Report>),
 }
@@ -133,7 +143,9 @@ impl Reply {
 
     /// Reads a line; `None` if it is no reply of ours. Fields that are not known are passed over.
     pub fn parse(line: &str) -> Option<Self> {
-        serde_json::from_str::<Line<Self>>(line).ok().map(|line| line.body)
+        let reply = serde_json::from_str::<Line<Self>>(line).ok()?.body;
+        // Every object would do for a report, were there no version in it.
+        Some(reply).filter(|reply| !matches!(reply, Self::Status(report) if report.schema == 0))
     }
 }
 
@@ -178,12 +190,19 @@ mod tests {
             Reply::failed(78, "c.toml:2:1: \"x\"\n\u{1b}"),
             Reply::Reloaded { workers: 2, warnings: vec!["w".into()] },
             Reply::Rotated { rotated: false, segment: "messages-0000000001-20261122T084200Z.log".into() },
-            Reply::Status(Box::default()),
+            Reply::Connections {
+                busiest: vec![Guest { peer: "unix:1:2".into(), ..Guest::default() }],
+                missing: vec![2],
+            },
+            Reply::Status(Box::new(Report { schema: 1, ..Report::default() })),
         ];
         for reply in replies {
             let line = reply.line();
             assert_eq!(line.matches('\n').count(), 1, "{line}");
             assert_eq!(Reply::parse(&line), Some(reply));
+        }
+        for foreign in ["{}", r#"{"ok":true}"#, r#"{"ok":true,"version":"1"}"#, "[]"] {
+            assert_eq!(Reply::parse(foreign), None);
         }
         assert_eq!(Reply::failed(78, "e").line(), "{\"ok\":false,\"code\":78,\"error\":\"e\"}\n");
         assert_eq!(

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// Version of this layout: an upgraded daemon may find the memory of the one before.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 
 const VERSION_AT: usize = 0;
 const INTENT_AT: usize = 1;
@@ -23,7 +23,8 @@ const FAILED_AT: usize = 3;
 const TAMPERED_AT: usize = 4;
 const SLOTS_AT: usize = 8;
 const FLAGS: usize = 7;
-const MARKS_AT: usize = 8;
+const STORED_AT: usize = 8;
+const MARKS_AT: usize = 10;
 const MARK: usize = 4;
 const SLOT: usize = MARKS_AT + MARK * MAX_LINKS;
 const SLOTS: u64 = 3;
@@ -47,6 +48,22 @@ pub struct Mark {
     pub refused_from: u64,
 }
 
+/// What was stored since the memory of the record was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
+}
+
+impl Stored {
+    /// With so much more.
+    pub fn and(self, messages: u64, bytes: u64) -> Self {
+        Self { messages: self.messages.wrapping_add(messages), bytes: self.bytes.wrapping_add(bytes) }
+    }
+}
+
 /// All that a writer has to know to go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
@@ -60,6 +77,8 @@ pub struct State {
     pub marks: Vec<Mark>,
     /// Behind `offset` stand bytes of a batch that was given up: the segment has to be left, and cut there.
     pub overhang: bool,
+    /// All that was stored: it is counted with the commit, so that no death is between the two.
+    pub stored: Stored,
 }
 
 impl State {
@@ -201,6 +220,8 @@ impl CommitRecord {
         for (word, value) in slot.iter().zip(head) {
             word.store(value, Relaxed);
         }
+        slot[STORED_AT].store(state.stored.messages, Relaxed);
+        slot[STORED_AT + 1].store(state.stored.bytes, Relaxed);
         for (words, mark) in slot[MARKS_AT..].chunks_exact(MARK).zip(&state.marks) {
             for (word, value) in words.iter().zip([mark.id, mark.through, mark.staged, mark.refused_from]) {
                 word.store(value, Relaxed);
@@ -218,7 +239,8 @@ impl CommitRecord {
             Mark { id, through, staged, refused_from }
         };
         let marks = (0..count).map(|index| mark(MARKS_AT + MARK * index)).collect();
-        State { segment, offset: word(4), good_to: word(6), marks, overhang: word(FLAGS) & OVERHANG != 0 }
+        let stored = Stored { messages: word(STORED_AT), bytes: word(STORED_AT + 1) };
+        State { segment, offset: word(4), good_to: word(6), marks, overhang: word(FLAGS) & OVERHANG != 0, stored }
     }
 }
 
@@ -231,7 +253,8 @@ mod tests {
         let segment = Identity { sequence: 3, start: -5, device: 1, inode: 2 };
         let mark = |id| Mark { id, through: offset * 10, staged: offset, refused_from: offset + id };
         let marks = (0..offset % 7).map(mark).collect();
-        State { segment, offset, good_to: offset / 2, marks, overhang: offset.is_multiple_of(2) }
+        let stored = Stored { messages: offset + 1, bytes: offset + 2 };
+        State { segment, offset, good_to: offset / 2, marks, overhang: offset.is_multiple_of(2), stored }
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //!
 //! Promise: no room here knows what a record is; each end has a type, and each message one legal sender.
 
+pub mod admission;
 pub mod command;
 pub mod commit;
 pub mod control;
+pub mod histogram;
 pub mod link;
 pub mod rates;
 pub mod register;

@@ -1,8 +1,9 @@
 //! What a role starts with: its seat, taken by the new process out of what the supervisor prepared.
-use super::control::{Channel, ToArchiver, ToSupervisor, ToWorker, ToWriter};
+use super::admission::Admission;
+use super::control::{Channel, ToArchiver, ToExporter, ToSupervisor, ToWorker, ToWriter};
 use super::link::{Link, PrivatePipe, Terms, WorkerEnds};
-use super::scoreboard::{Admission, Scoreboard};
-use crate::config::Config;
+use super::scoreboard::Scoreboard;
+use crate::config::{Config, Sandbox};
 use crate::store::directory::Era;
 use crate::sys::OwnedFd;
 use crate::sys::socket::Listener;
@@ -20,6 +21,8 @@ pub struct Entries {
     pub writer: fn(WriterSeat) -> u8,
     /// The archiver's.
     pub archiver: fn(ArchiverSeat) -> u8,
+    /// The exporter's.
+    pub exporter: fn(ExporterSeat) -> u8,
 }
 
 /// A listener, as a worker has it.
@@ -29,6 +32,8 @@ pub struct Entrance {
     pub listener: Listener,
     /// What is spoken with those who come in there.
     pub speaks: Speaks,
+    /// Where it listens, for people.
+    pub place: String,
 }
 
 /// What is spoken with a client.
@@ -78,6 +83,8 @@ pub struct WriterSeat {
     pub lock: File,
     /// The format of the segments that the last run of the daemon left.
     pub era: Option<Era>,
+    /// The directory has taken the place of one that was deleted: what was in that one is not missing here.
+    pub moved: bool,
     /// All links.
     pub links: Vec<Link>,
     /// The pipe it tees into.
@@ -109,6 +116,21 @@ pub struct ArchiverSeat {
     pub scoreboard: Scoreboard,
     /// Its channel to the supervisor.
     pub channel: Channel<ToSupervisor, ToArchiver>,
+    /// It turns its loop at least this often, for its heartbeat.
+    pub tick: Duration,
+}
+
+/// The exporter's seat.
+#[derive(Debug)]
+pub struct ExporterSeat {
+    /// `security.sandbox`.
+    pub sandbox: Sandbox,
+    /// The socket at which metrics are served.
+    pub listener: Listener,
+    /// Its counters.
+    pub scoreboard: Scoreboard,
+    /// Its channel to the supervisor.
+    pub channel: Channel<ToSupervisor, ToExporter>,
     /// It turns its loop at least this often, for its heartbeat.
     pub tick: Duration,
 }

@@ -15,6 +15,8 @@ pub enum Role {
     Writer,
     /// Seals, compresses and deletes closed segments.
     Archiver,
+    /// Serves metrics.
+    Exporter,
 }
 
 /// The kinds of descriptors that outlive a moment.
@@ -22,6 +24,8 @@ pub enum Role {
 pub enum Descriptor {
     /// A listening socket.
     Listener,
+    /// The one for metrics.
+    MetricsListener,
     /// Write end of a link's data pipe.
     DataWrite,
     /// Read end of a link's data pipe.
@@ -58,6 +62,8 @@ pub enum Descriptor {
     ControlRole,
     /// The socket to the service manager.
     Notify,
+    /// The socket to the journal, for the log; where there is one.
+    Journal,
     /// The control socket and the commands connected to it.
     Control,
     /// The pid file of `run --daemon`, and its directory.
@@ -88,32 +94,34 @@ pub enum Keeps {
 use Descriptor::*;
 use Keeps::{All, Makes, None, Own, Passing};
 
-/// The table: descriptor, supervisor, worker, writer, archiver.
-pub const TABLE: &[(Descriptor, Keeps, Keeps, Keeps, Keeps)] = &[
-    (Listener, All, All, None, None),
-    (DataWrite, None, Own, None, None),
-    (DataRead, All, None, All, None),
-    (AckWrite, All, None, All, None),
-    (AckRead, None, Own, None, None),
-    (Staging, All, None, All, None),
-    (PrivateRead, All, None, All, None),
-    (PrivateWrite, All, None, All, None),
-    (CommitRecord, All, None, Passing, None),
-    (Scoreboard, None, Passing, Passing, Passing),
-    (Admission, All, Passing, None, None),
-    (Directory, All, None, All, All),
-    (Lock, All, None, All, All),
-    (Segment, All, None, Passing, None),
-    (LiveSegment, None, None, Makes, None),
-    (Null, None, None, Makes, None),
-    (ControlSupervisor, All, None, None, None),
-    (ControlRole, None, Own, Own, Own),
-    (Notify, All, None, None, None),
-    (Control, All, None, None, None),
-    (PidFile, All, None, None, None),
-    (Signals, Makes, Makes, Makes, Makes),
-    (Epoll, Makes, Makes, Makes, Makes),
-    (SyncDone, None, None, Makes, None),
+/// The table: descriptor, supervisor, worker, writer, archiver, exporter.
+pub const TABLE: &[(Descriptor, Keeps, Keeps, Keeps, Keeps, Keeps)] = &[
+    (Listener, All, All, None, None, None),
+    (MetricsListener, All, None, None, None, All),
+    (DataWrite, None, Own, None, None, None),
+    (DataRead, All, None, All, None, None),
+    (AckWrite, All, None, All, None, None),
+    (AckRead, None, Own, None, None, None),
+    (Staging, All, None, All, None, None),
+    (PrivateRead, All, None, All, None, None),
+    (PrivateWrite, All, None, All, None, None),
+    (CommitRecord, All, None, Passing, None, None),
+    (Scoreboard, None, Passing, Passing, Passing, Passing),
+    (Admission, All, Passing, None, None, None),
+    (Directory, All, None, All, All, None),
+    (Lock, All, None, All, All, None),
+    (Segment, All, None, Passing, None, None),
+    (LiveSegment, None, None, Makes, None, None),
+    (Null, None, None, Makes, None, None),
+    (ControlSupervisor, All, None, None, None, None),
+    (ControlRole, None, Own, Own, Own, Own),
+    (Notify, All, None, None, None, None),
+    (Journal, All, All, All, All, All),
+    (Control, All, None, None, None, None),
+    (PidFile, All, None, None, None, None),
+    (Signals, Makes, Makes, Makes, Makes, Makes),
+    (Epoll, Makes, Makes, Makes, Makes, Makes),
+    (SyncDone, None, None, Makes, None, None),
 ];
 
 /// A descriptor that is open in the supervisor at the moment of a fork.
@@ -140,6 +148,7 @@ pub fn keeps(role: Role, what: Descriptor) -> Keeps {
         Role::Worker => row.2,
         Role::Writer => row.3,
         Role::Archiver => row.4,
+        Role::Exporter => row.5,
     })
 }
 
@@ -169,6 +178,7 @@ mod tests {
         ];
         assert_eq!(keep(Role::Worker, &inventory), [10, 13]);
         assert_eq!(keep(Role::Writer, &inventory), [12, 14]);
+        assert!(keep(Role::Exporter, &inventory).is_empty());
     }
 
     #[test]

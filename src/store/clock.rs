@@ -21,6 +21,12 @@ pub fn now_text() -> String {
     time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// A time (microseconds since 1970) as `status` tells it: `2026-11-22T08:42:00.123Z`.
+pub fn text(micros: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default();
+    time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
 /// A time in RFC 3339 as microseconds since 1970.
 pub fn micros_of(text: &str) -> Option<i64> {
     chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_micros())

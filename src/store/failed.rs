@@ -4,10 +4,12 @@
 //! ```text
 //! {"segment":"messages-0000000003-….log","good-to":81920}
 //! {"segment":"messages-0000000003-….log","good-to":81920,"moved-to":"messages-0000000004-….log"}
+//! {"harmed":"messages-0000000005-….log","acknowledged":4096}
 //! ```
 //! The first line says: a write or sync of this segment failed, and what follows byte `good-to` may not survive a power
 //! cut. The second: it was copied to the segment `moved-to`, and **once that file exists**, no byte of this one beyond
 //! `good-to` is part of the store. The last line about a segment counts. Lines about segments that are gone are left out when one is added.
+//! The third kind: somebody else changed or deleted this segment while it was live, when so many of its bytes had been acknowledged.
 //!
 //! Promise: the file is replaced as a whole, durably: a kill leaves the old or the new one.
 use super::names::{Form, SegmentName};
@@ -43,9 +45,29 @@ impl GoodTo {
     }
 }
 
-/// The last word on each segment that failed, in the order in which they were first named.
+/// One line: somebody else has changed or deleted a segment while it was live.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Harm {
+    /// The segment's file name.
+    #[serde(rename = "harmed")]
+    pub segment: String,
+    /// Its bytes that had been acknowledged.
+    pub acknowledged: u64,
+}
+
+impl Harm {
+    /// The name, taken apart.
+    pub fn name(&self) -> Option<SegmentName> {
+        SegmentName::parse(&self.segment)
+    }
+}
+
+/// The last word on each segment that failed, or was harmed, in the order in which they were first named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Failures(Vec<GoodTo>);
+pub struct Failures {
+    entries: Vec<GoodTo>,
+    harms: Vec<Harm>,
+}
 
 impl Failures {
     /// Reads it; empty if there is none.
@@ -57,26 +79,37 @@ impl Failures {
     pub(crate) fn parse(text: &[u8]) -> Self {
         let mut failures = Self::default();
         for line in text.split(|&byte| byte == b'\n') {
-            let Ok(entry) = serde_json::from_slice::<GoodTo>(line) else { continue };
+            let Ok(entry) = serde_json::from_slice::<GoodTo>(line) else {
+                failures.take_harm(line);
+                continue;
+            };
             // They are used as file names.
             if entry.name().is_none()
                 || entry.moved_to.as_deref().is_some_and(|name| SegmentName::parse(name).is_none())
             {
                 continue;
             }
-            match failures.0.iter_mut().find(|known| known.segment == entry.segment) {
+            match failures.entries.iter_mut().find(|known| known.segment == entry.segment) {
                 Some(known) => *known = entry,
-                None => failures.0.push(entry),
+                None => failures.entries.push(entry),
             }
         }
         failures
+    }
+
+    fn take_harm(&mut self, line: &[u8]) {
+        let Ok(harm) = serde_json::from_slice::<Harm>(line) else { return };
+        if harm.name().is_some() {
+            self.harms.retain(|known| known.segment != harm.segment);
+            self.harms.push(harm);
+        }
     }
 
     /// The same with what others know of segments that are not named here.
     pub fn with(mut self, others: impl IntoIterator<Item = GoodTo>) -> Self {
         for other in others {
             if self.of(&other.segment).is_none() {
-                self.0.push(other);
+                self.entries.push(other);
             }
         }
         self
@@ -84,12 +117,22 @@ impl Failures {
 
     /// What is known of a segment.
     pub fn of(&self, segment: &str) -> Option<&GoodTo> {
-        self.0.iter().find(|entry| entry.segment == segment)
+        self.entries.iter().find(|entry| entry.segment == segment)
     }
 
-    /// All that is known.
+    /// Whatever others have done to a segment: its bytes that had been acknowledged.
+    pub fn acknowledged(&self, segment: &str) -> Option<u64> {
+        self.harms.iter().find(|harm| harm.segment == segment).map(|harm| harm.acknowledged)
+    }
+
+    /// All segments that others have harmed.
+    pub fn harms(&self) -> &[Harm] {
+        &self.harms
+    }
+
+    /// All that is known of those that failed.
     pub fn into_entries(self) -> Vec<GoodTo> {
-        self.0
+        self.entries
     }
 
     /// Where a segment of `length` bytes ends: before what was moved away from it, also if that is not cut off.
@@ -104,23 +147,38 @@ impl Failures {
 
     /// Segments whose end is in another one, which `exists`: their bytes beyond `good_to` do not count.
     pub fn moved(&self, exists: impl Fn(&str) -> bool) -> impl Iterator<Item = &GoodTo> {
-        self.0.iter().filter(move |entry| entry.moved_to.as_deref().is_some_and(&exists))
+        self.entries.iter().filter(move |entry| entry.moved_to.as_deref().is_some_and(&exists))
     }
 
     /// Segments that failed and whose end is nowhere else.
     pub fn unsaved(&self, exists: impl Fn(&str) -> bool) -> impl Iterator<Item = &GoodTo> {
-        self.0.iter().filter(move |entry| !entry.moved_to.as_deref().is_some_and(&exists))
+        self.entries.iter().filter(move |entry| !entry.moved_to.as_deref().is_some_and(&exists))
     }
 }
 
 /// Adds lines, durably.
 pub fn append(directory: BorrowedFd<'_>, entries: &[GoodTo]) -> io::Result<()> {
-    let known = Failures::read(directory)?.0;
+    add(directory, entries, &[])
+}
+
+/// Adds a line about a segment that somebody else has harmed, durably.
+pub fn append_harm(directory: BorrowedFd<'_>, harm: &Harm) -> io::Result<()> {
+    add(directory, &[], std::slice::from_ref(harm))
+}
+
+fn add(directory: BorrowedFd<'_>, entries: &[GoodTo], harms: &[Harm]) -> io::Result<()> {
+    let known = Failures::read(directory)?;
     let mut text = Vec::new();
     let superseded = |known: &GoodTo| entries.iter().any(|entry| entry.segment == known.segment);
     let stands = |known: &&GoodTo| !superseded(known) && exists(&directory, &known.segment);
-    for entry in known.iter().filter(stands).chain(entries) {
+    for entry in known.entries.iter().filter(stands).chain(entries) {
         serde_json::to_writer(&mut text, entry)?;
+        text.push(b'\n');
+    }
+    let superseded = |known: &Harm| harms.iter().any(|harm| harm.segment == known.segment);
+    let stands = |known: &&Harm| !superseded(known) && exists(&directory, &known.segment);
+    for harm in known.harms.iter().filter(stands).chain(harms) {
+        serde_json::to_writer(&mut text, harm)?;
         text.push(b'\n');
     }
     file::unlink_at(directory, FAILED_NEW)?;
@@ -187,11 +245,33 @@ mod tests {
     }
 
     #[test]
+    fn what_others_have_harmed_stands_beside_what_failed() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = open_directory(place.path()).unwrap();
+        let harm = |segment: &str, acknowledged| Harm { segment: segment.into(), acknowledged };
+        std::fs::write(place.path().join(ONE), "").unwrap();
+        append_harm(directory.as_fd(), &harm(ONE, 5)).unwrap();
+        append_harm(directory.as_fd(), &harm(ONE, 4096)).unwrap();
+        // One that was deleted is known until the next line.
+        append_harm(directory.as_fd(), &harm(TWO, 7)).unwrap();
+        let failures = Failures::read(directory.as_fd()).unwrap();
+        assert_eq!((failures.acknowledged(ONE), failures.acknowledged(TWO)), (Some(4096), Some(7)));
+        append(directory.as_fd(), &[entry(ONE, 100, None)]).unwrap();
+        let text = std::fs::read_to_string(place.path().join(FAILED)).unwrap();
+        assert!(text.ends_with(&format!("{{\"harmed\":\"{ONE}\",\"acknowledged\":4096}}\n")), "{text}");
+        let failures = Failures::read(directory.as_fd()).unwrap();
+        assert_eq!((failures.of(ONE), failures.acknowledged(TWO)), (Some(&entry(ONE, 100, None)), None));
+        assert_eq!(failures.unsaved(|_| false).count(), 1, "what is harmed is not to be saved");
+        assert!(Failures::parse(b"{\"harmed\":\"../x.log\",\"acknowledged\":1}\n").harms().is_empty());
+    }
+
+    #[test]
     fn torn_lines_foreign_lines_and_paths_are_passed_over() {
         let text = format!(
             "{{\"segment\":\"{ONE}\",\"good-to\":1}}\n{{\"seal\":1}}\n\u{0}\n{{\"segment\":\"../x.log\",\"good-to\":1}}\n{{\"segment\":\"{TWO}\",\"good-"
         );
-        assert_eq!(Failures::parse(text.as_bytes()), Failures(vec![entry(ONE, 1, None)]));
+        let one = Failures { entries: vec![entry(ONE, 1, None)], harms: Vec::new() };
+        assert_eq!(Failures::parse(text.as_bytes()), one);
         let place = tempfile::tempdir().unwrap();
         std::fs::write(place.path().join(FAILED), text).unwrap();
         let directory = open_directory(place.path()).unwrap();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::content::Content;
 use super::directory::era;
-use super::failed::{Failures, GoodTo, exists};
+use super::failed::{Failures, GoodTo, Harm, exists};
 use super::manifest::Manifest;
 use super::names::{CURRENT, Form, SegmentName};
 use super::parse;
@@ -94,6 +94,8 @@ pub struct Listing {
     pub current: Option<Current>,
     /// Segments of which a write or sync has failed.
     pub failed: Vec<GoodTo>,
+    /// Segments that somebody else changed while they were live.
+    pub harmed: Vec<Harm>,
 }
 
 /// What the name `current` stands for.
@@ -132,8 +134,14 @@ impl Listing {
         let directory = File::open(path)?;
         let era = era(directory.as_fd());
         let failures = Failures::read(directory.as_fd())?;
-        let mut listing =
-            Self { directory, segments: Vec::new(), foreign: Vec::new(), current: None, failed: Vec::new() };
+        let mut listing = Self {
+            directory,
+            segments: Vec::new(),
+            foreign: Vec::new(),
+            current: None,
+            failed: Vec::new(),
+            harmed: Vec::new(),
+        };
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             let file = entry.file_name();
@@ -162,6 +170,7 @@ impl Listing {
                 _ => listing.foreign.push(shown(file.as_encoded_bytes())),
             }
         }
+        listing.harmed = failures.harms().to_vec();
         listing.failed = failures.into_entries();
         // Of several forms of one segment the first counts: the others are not whole, or not needed, yet.
         listing.segments.sort_by(|one, other| one.name.cmp(&other.name).then(one.form.cmp(&other.form)));

@@ -46,11 +46,13 @@ impl Segment {
         Self::of(name, file)
     }
 
-    /// Makes a new, empty segment of exactly this mode; it is not yet durable, nor `current`.
+    /// Makes a new, empty segment of exactly this mode; it is not yet durable, nor `current`. What cannot be finished
+    /// is removed again, if the disk lets us.
     pub fn create(directory: BorrowedFd<'_>, name: SegmentName, mode: u32) -> io::Result<Self> {
-        let file = file::open_at(directory, &name.build(), Access::CreateNew, mode)?;
-        file::set_mode(&file, mode)?;
-        Self::of(name, file)
+        let file_name = name.build();
+        let file = file::open_at(directory, &file_name, Access::CreateNew, mode)?;
+        let made = file::set_mode(&file, mode).and_then(|()| Self::of(name, file));
+        made.inspect_err(|_| drop(file::unlink_at(directory, &file_name)))
     }
 
     /// Makes a new, empty file of exactly this mode that is no segment until it is [named](Self::named).

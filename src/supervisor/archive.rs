@@ -2,6 +2,7 @@
 //!
 //! Promise: nothing waits for it but the end of a stop, which waits a moment; whatever it does not do, messages are
 //! stored and echoed.
+use super::control::Of;
 use super::crew::{self, Prepared};
 use super::restart::{self, Deaths};
 use super::{ARCHIVER, Supervisor};
@@ -40,6 +41,14 @@ pub struct Archiver {
     beat: (u64, Instant),
 }
 
+impl Archiver {
+    /// Whether it has done anything.
+    fn has_worked(&self) -> bool {
+        let deeds = [Count::Sealed, Count::Compressed, Count::Pruned, Count::Hooked];
+        deeds.iter().any(|deed| self.scoreboard.get(*deed) > 0)
+    }
+}
+
 /// The archiver, and when it is forked.
 #[derive(Debug, Default)]
 pub struct Archive {
@@ -61,6 +70,15 @@ impl Archive {
         self.due.get_or_insert(now);
     }
 
+    /// Says once that it lives, if it had kept dying.
+    pub fn tell_recovered(&mut self, now: Instant) {
+        if let Some(archiver) = self.archiver.as_ref().filter(|archiver| archiver.ready)
+            && self.deaths.well(archiver.has_worked(), now - archiver.born)
+        {
+            crate::notice!(ROLE_LIVES { pid: archiver.pid.as_raw() }, "the archiver ({}) lives again", archiver.pid);
+        }
+    }
+
     /// Has it replaced by one that is forked with what the supervisor holds now.
     pub fn retire(&mut self) {
         if let Some(archiver) = self.archiver.as_mut().filter(|archiver| !archiver.retiring) {
@@ -72,8 +90,8 @@ impl Archive {
 
 /// Whether the archiver works by anything that differs.
 pub fn differs(old: &Config, new: &Config) -> bool {
-    (&old.store, &old.rotate, old.retain, old.compress, &old.log)
-        != (&new.store, &new.rotate, new.retain, new.compress, &new.log)
+    (&old.store, &old.rotate, old.retain, old.compress, old.log.level, old.log.format)
+        != (&new.store, &new.rotate, new.retain, new.compress, new.log.level, new.log.format)
 }
 
 impl Supervisor {
@@ -124,7 +142,7 @@ impl Supervisor {
             directory: child.adopt(&store.directory),
             lock: File::from(child.adopt(&store.lock)),
             era: store.era,
-            scoreboard: Scoreboard::map(child.adopt(&prepared.memory).as_fd())?,
+            scoreboard: prepared.scoreboard.map_again(child.adopt(&prepared.memory).as_fd())?,
             channel: Channel::new(child.adopt(&prepared.theirs)),
             tick: self.watchdog.tick(),
         })
@@ -155,7 +173,11 @@ impl Supervisor {
         while let Some(archiver) = &mut self.archive.archiver {
             archiver.channel.flush();
             match archiver.channel.receive() {
-                Ok(Received::Message(ToSupervisor::Ready)) => archiver.ready = true,
+                Ok(Received::Message(ToSupervisor::Ready)) => {
+                    archiver.ready = true;
+                    let pid = archiver.pid;
+                    crate::info!(ARCHIVER_READY { pid: pid.as_raw() }, "archiver {pid} looks after closed files");
+                }
                 Ok(Received::Message(ToSupervisor::Pruned)) => {
                     if let Some(writer) = &mut self.writer {
                         writer.channel.send(ToWriter::Room);
@@ -166,7 +188,11 @@ impl Supervisor {
                 Ok(Received::Nothing) => return,
                 Ok(Received::End) => return drop(self.poller.remove(archiver.channel.as_fd())),
                 Err(error) => {
-                    crate::error!("cannot understand the archiver ({}): {error}; it is replaced", archiver.pid);
+                    crate::error!(
+                        ROLE_NOT_UNDERSTOOD { pid: archiver.pid.as_raw() },
+                        "cannot understand the archiver ({}): {error}; it is replaced",
+                        archiver.pid
+                    );
                     let _ = process::signal_child(archiver.pid, Signal::SIGKILL);
                     return drop(self.poller.remove(archiver.channel.as_fd()));
                 }
@@ -178,17 +204,32 @@ impl Supervisor {
     pub(super) fn bury_archiver(&mut self, ending: Ending, now: Instant) {
         self.hear_archiver();
         let Some(archiver) = self.archive.archiver.take() else { return };
-        self.ground.control.ledger.bury_archiver(&archiver.scoreboard);
+        self.ground.control.ledger.bury(Of::Archiver, &archiver.scoreboard);
+        let (pid, killed) = (archiver.pid, self.archive.leave_by.is_some_and(|(_, killed)| killed));
+        if self.stop.as_ref().is_some_and(|stop| !stop.expects(ending, killed)) {
+            self.archive.due = Some(now);
+            return crate::warn!(
+                ARCHIVER_ENDED { pid: pid.as_raw() },
+                "archiver {pid} ended in the stop: {ending}; nothing else is touched"
+            );
+        }
         if self.stop.is_some() || (archiver.retiring && ending == Ending::Exit(exit::OK)) {
             self.archive.due = Some(now);
-            return crate::debug!("archiver {} ended: {ending}", archiver.pid);
+            return crate::debug!("archiver {pid} ended: {ending}");
         }
-        let deeds = [Count::Sealed, Count::Compressed, Count::Pruned, Count::Hooked];
-        let progress = deeds.iter().any(|deed| archiver.scoreboard.get(*deed) > 0);
-        let due = restart::replace_at(&mut self.archive.deaths, progress, now - archiver.born, now);
-        crate::warn!("archiver {} ended: {ending}; it is replaced, nothing else is touched", archiver.pid);
-        if due > now {
-            crate::error!("the archiver keeps dying without doing anything; next try in {:?}", due - now);
+        let due = restart::replace_at(&mut self.archive.deaths, archiver.has_worked(), now - archiver.born, now);
+        self.ground.control.ledger.mourn(Of::Archiver, now);
+        crate::warn!(
+            ARCHIVER_ENDED { pid: archiver.pid.as_raw() },
+            "archiver {} ended: {ending}; it is replaced, nothing else is touched",
+            archiver.pid
+        );
+        if self.archive.deaths.tells() {
+            crate::error!(
+                ARCHIVER_KEEPS_DYING,
+                "the archiver keeps dying without doing anything; {}",
+                restart::next_tries(due - now)
+            );
         }
         self.archive.due = Some(due);
     }
@@ -202,7 +243,11 @@ impl Supervisor {
         }
         let stood = now - archiver.beat.1;
         if stood >= PATIENCE && !matches!(process::state(archiver.pid), Some('D' | 'Z' | 'X')) {
-            crate::error!("the archiver ({}) hangs: it has not moved for {stood:.0?}; it is replaced", archiver.pid);
+            crate::error!(
+                ARCHIVER_HANGS { pid: archiver.pid.as_raw() },
+                "the archiver ({}) hangs: it has not moved for {stood:.0?}; it is replaced",
+                archiver.pid
+            );
             let _ = process::signal_child(archiver.pid, Signal::SIGKILL);
             archiver.beat.1 = now;
         }

@@ -5,9 +5,10 @@
 
 mod clients;
 mod door;
+mod ledger;
 mod report;
 
-use super::{CONTROL, Supervisor};
+use super::{CONTROL, Supervisor, census};
 use crate::config::Control as Settings;
 use crate::exit::{self, Fatal};
 use crate::ipc::command::{Reply, Request};
@@ -18,7 +19,8 @@ pub use clients::FIRST_TOKEN;
 use clients::{Clients, Wish};
 use door::Door;
 pub use door::directory;
-use report::Ledger;
+use ledger::Ledger;
+pub use ledger::Of;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
@@ -54,6 +56,15 @@ impl Control {
         Ok(Self { door, clients, rests: None, requests_told, troubles_told, warnings: Vec::new(), ledger })
     }
 
+    /// When somebody is answered without news of a role.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        let asked = self.clients.waiting().into_iter().filter_map(|(_, wish, _)| match wish {
+            Wish::Connections(asked) => Some(asked + census::PATIENCE),
+            _ => None,
+        });
+        asked.min()
+    }
+
     /// Begins to watch the socket, if there is one.
     pub fn watch(&self, poller: &Poller) -> std::io::Result<()> {
         self.door.as_ref().map_or(Ok(()), |door| poller.add(door, CONTROL, Interest::Input))
@@ -83,7 +94,7 @@ impl Supervisor {
         }
         control.rests = None;
         if let Err(error) = control.watch(&self.poller) {
-            crate::error!("cannot watch the control socket: {error}; reload again");
+            crate::error!(CONTROL_NOT_WATCHED, "cannot watch the control socket: {error}; reload again");
         }
     }
 
@@ -103,7 +114,11 @@ impl Supervisor {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {}
             Err(error) => {
                 if let Some(more) = control.troubles_told.admit(control.ledger.age(now)) {
-                    crate::warn!("cannot take in a command: {error}{}", held_back(more));
+                    crate::warn!(
+                        COMMAND_NOT_TAKEN,
+                        "cannot take in a command: {error}; raise LimitNOFILE= if this lasts{}",
+                        held_back(more)
+                    );
                 }
                 let _ = self.poller.remove(door.as_fd());
                 control.rests = Some(now + ACCEPT_REST);
@@ -122,9 +137,13 @@ impl Supervisor {
             let report = self.report(Instant::now());
             return self.ground.control.clients.reply(id, &Reply::Status(Box::new(report)));
         }
+        if request == Request::Connections {
+            self.begin_census();
+            return self.ground.control.clients.wait(id, Wish::Connections(Instant::now()));
+        }
         let control = &self.ground.control;
         if let Some(more) = control.requests_told.admit(control.ledger.age(Instant::now())) {
-            crate::info!("{} was asked for{}", request.word(), held_back(more));
+            crate::info!(COMMAND_TAKEN, "{} was asked for{}", request.word(), held_back(more));
         }
         let wish = match request {
             _ if self.stop.is_some() => return self.ground.control.clients.reply(id, &stopping()),
@@ -161,8 +180,8 @@ impl Supervisor {
             }
         }
         if self.ground.control.ledger.is_due(now) {
-            let stored = self.totals().writer.messages;
-            self.ground.control.ledger.measure(stored, now);
+            let stored = self.sums().totals.writer;
+            self.ground.control.ledger.measure(&stored, now);
         }
         let control = &mut self.ground.control;
         control.clients.expire(now);
@@ -182,6 +201,7 @@ impl Supervisor {
                 let (workers, warnings) = (self.wanted_workers, self.ground.control.warnings.clone());
                 Some(Reply::Reloaded { workers, warnings })
             }
+            Wish::Connections(asked) => self.census(asked, asked.elapsed() >= census::PATIENCE),
             _ if self.stop.is_some() => Some(stopping()),
             _ if !overdue => None,
             Wish::Rotate { .. } => Some(Reply::failed(exit::FAILED, self.no_rotation())),

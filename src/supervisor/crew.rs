@@ -1,5 +1,6 @@
 //! The children: how each role is forked with exactly what the wiring table gives it.
 use super::Supervisor;
+use super::census::Census;
 use super::restart::{self, Deaths};
 use crate::config::Config;
 use crate::exit::{self, Fatal};
@@ -8,6 +9,7 @@ use crate::ipc::link::{self, Link, MAX_LINKS, PrivatePipe, WorkerEnds};
 use crate::ipc::scoreboard::Scoreboard;
 use crate::ipc::seat::{Entrance, WorkerSeat, WriterSeat};
 use crate::ipc::wiring::{self, Descriptor, Held, Role};
+use crate::log;
 use crate::store::record;
 use crate::sys::process::{self, Child, Pid, fork_role};
 use crate::sys::socket::Listener;
@@ -34,9 +36,12 @@ pub struct Worker {
     pub ready: bool,
     /// It was told to leave.
     pub leaving: bool,
+    /// The supervisor has killed it, and said why.
+    pub killed: bool,
     /// When its remaining connections are closed.
     pub close_at: Option<Instant>,
     pub born: Instant,
+    pub census: Census,
 }
 
 /// What the supervisor knows of the living writer.
@@ -92,7 +97,11 @@ impl Supervisor {
             shared(Descriptor::CommitRecord, &ground.run.commit),
             shared(Descriptor::Admission, &ground.admission_memory),
         ];
-        held.extend(ground.listeners.fds().map(|(fd, _)| Held { what: Descriptor::Listener, own: false, fd }));
+        held.extend(ground.listeners.fds().map(|fd| Held { what: Descriptor::Listener, own: false, fd }));
+        let outlet =
+            ground.outlet.iter().map(|outlet| Held { what: Descriptor::MetricsListener, own: false, fd: outlet.fd() });
+        held.extend(outlet);
+        held.extend(log::journal_socket().map(|fd| Held { what: Descriptor::Journal, own: false, fd }));
         held.extend(self.segments.iter().map(|(_, file)| shared(Descriptor::Segment, file)));
         for link in &ground.run.links {
             held.push(shared(Descriptor::DataRead, &link.data));
@@ -124,7 +133,7 @@ impl Supervisor {
                 tried = tried.filter(Result::is_err).or(Some(forked));
             }
         }
-        let tried = tried.or_else(|| self.fork_archiver_if_due(now));
+        let tried = tried.or_else(|| self.fork_archiver_if_due(now)).or_else(|| self.fork_exporter_if_due(now));
         tried.into_iter().for_each(|tried| self.note_forks(tried));
     }
 
@@ -133,7 +142,7 @@ impl Supervisor {
         match tried {
             Ok(()) if self.failed_forks > 0 => {
                 self.failed_forks = 0;
-                crate::notice!("processes can be started again");
+                crate::notice!(FORK_SUCCEEDED, "processes can be started again");
             }
             Ok(()) => {}
             Err(reason) => {
@@ -142,7 +151,7 @@ impl Supervisor {
                 if !self.was_ready && self.failed_forks >= super::START_ATTEMPTS {
                     self.last_words = Some(Fatal::new(exit::FAILED, reason));
                 } else if self.failed_forks == 1 {
-                    crate::error!("{reason}; it is tried again, every second at last");
+                    crate::error!(FORK_FAILED, "{reason}; it is tried again, every second at last");
                 }
             }
         }
@@ -187,6 +196,7 @@ impl Supervisor {
             directory: Arc::new(child.adopt(&ground.store.directory)),
             lock: File::from(child.adopt(&ground.store.lock)),
             era: ground.store.era,
+            moved: ground.store.moved,
             links: ground.run.links.iter().map(link).collect(),
             private: PrivatePipe {
                 read: child.adopt(&ground.run.private.read),
@@ -195,10 +205,17 @@ impl Supervisor {
             },
             commit: child.adopt(&ground.run.commit),
             segments: self.segments.iter().map(|(sequence, file)| (*sequence, child.adopt(file))).collect(),
-            scoreboard: Scoreboard::map(child.adopt(&prepared.memory).as_fd())?,
+            scoreboard: prepared.scoreboard.map_again(child.adopt(&prepared.memory).as_fd())?,
             channel: Channel::new(child.adopt(&prepared.theirs)),
             tick: self.watchdog.tick(),
         })
+    }
+
+    /// Tells how much data pipes take, if that is news.
+    fn tell_frame_limit(&mut self, bytes: usize) {
+        if std::mem::replace(&mut self.last_frame_limit, bytes) != bytes {
+            crate::info!(FRAME_LIMIT { bytes: bytes }, "data pipes take frames of up to {bytes} bytes");
+        }
     }
 
     /// Forks worker `number` of the current generation, with a link of its own that the writer is told of first.
@@ -209,10 +226,7 @@ impl Supervisor {
         let record_limit = record::max_len(self.config.store.format, self.config.server.max_message_size);
         let (link, ends) = link::new(id, self.ground.run.private.size, record_limit)?;
         let terms = link.terms;
-        if self.last_frame_limit != terms.frame_limit {
-            self.last_frame_limit = terms.frame_limit;
-            crate::info!("data pipes take frames of up to {} bytes", terms.frame_limit);
-        }
+        self.tell_frame_limit(terms.frame_limit);
         // Before anybody knows of the link: one that is kept and not watched by a writer would be kept for ever.
         let theirs = link.try_clone()?;
         self.ground.run.keep_link(&link, &mut self.notify);
@@ -227,8 +241,9 @@ impl Supervisor {
         let pid = fork_role(&wiring::keep(Role::Worker, &inventory), |child| {
             enter(&format!("worker {number}"), &format!("worker {number}"));
             let admission = self.ground.admission.map_again(child.adopt(&self.ground.admission_memory).as_fd());
-            let scoreboard = Scoreboard::map(child.adopt(&prepared.memory).as_fd());
-            let entrance = |(fd, speaks)| Entrance { listener: Listener::from_fd(child.adopt(&fd)), speaks };
+            let scoreboard = prepared.scoreboard.map_again(child.adopt(&prepared.memory).as_fd());
+            let entrance =
+                |(fd, speaks, place)| Entrance { listener: Listener::from_fd(child.adopt(&fd)), speaks, place };
             let (Ok(admission), Ok(scoreboard)) = (admission, scoreboard) else { return crate::exit::FAILED };
             (self.entries.worker)(WorkerSeat {
                 config: Config::clone(&self.config),
@@ -236,7 +251,7 @@ impl Supervisor {
                 epoch: self.ground.store.epoch,
                 terms,
                 ends: WorkerEnds { data: child.adopt(&ends.data), acks: child.adopt(&ends.acks) },
-                entrances: self.ground.listeners.fds().map(entrance).collect(),
+                entrances: self.ground.listeners.named().map(entrance).collect(),
                 tls: self.ground.tls.clone(),
                 scoreboard,
                 admission,
@@ -254,8 +269,10 @@ impl Supervisor {
             scoreboard: prepared.scoreboard,
             ready: false,
             leaving: false,
+            killed: false,
             close_at: None,
             born: Instant::now(),
+            census: Census::default(),
         });
         let watched = self.watch_newest_worker();
         unwatched_must_die(&format!("worker {number}"), pid, watched);
@@ -273,7 +290,7 @@ impl Supervisor {
 /// any that dies.
 pub(super) fn unwatched_must_die(role: &str, pid: Pid, watched: io::Result<()>) {
     if let Err(error) = watched {
-        crate::error!("cannot watch {role} ({pid}): {error}; it is replaced");
+        crate::error!(ROLE_NOT_WATCHED { pid: pid.as_raw() }, "cannot watch {role} ({pid}): {error}; it is replaced");
         let _ = process::signal_child(pid, Signal::SIGKILL);
     }
 }
@@ -281,6 +298,6 @@ pub(super) fn unwatched_must_die(role: &str, pid: Pid, watched: io::Result<()>) 
 /// A new process's first words about itself.
 pub(super) fn enter(role: &str, log_role: &str) {
     title::set(&format!("echostored: {role}"));
-    crate::log::set_role(log_role);
+    log::set_role(log_role);
     crash::point(log_role);
 }

@@ -164,7 +164,9 @@ impl Parts {
     /// The register, if the run can be gone on with; else why not.
     fn judge(&self, word: u64, store: &OpenStore) -> Result<Register, &'static str> {
         const INCOMPLETE: &str = "part of what it left is missing, or of another version";
-        let complete = self.commit.is_some() && self.private.0.is_some() && self.private.1.is_some();
+        // The writer maps it only later, when the register is claimed: what it cannot use would end every start.
+        let commit = self.commit.as_ref().is_some_and(|commit| CommitRecord::map(commit.as_fd()).is_ok());
+        let complete = commit && self.private.0.is_some() && self.private.1.is_some();
         let register = self.register.as_ref().filter(|_| complete).ok_or(INCOMPLETE)?;
         let register = Register::map(register.as_fd()).map_err(|_| INCOMPLETE)?;
         match () {
@@ -198,6 +200,7 @@ impl Parts {
         self.tell_loss("part of what it left is missing, or of another version");
         let bytes: usize = links.iter().map(|link| pipe::unread(link.data.as_fd()).unwrap_or(0)).sum();
         crate::notice!(
+            RUN_CONTINUED { bytes: bytes },
             "going on where the last run was killed; its pipes hold {bytes} bytes that are not in the store yet"
         );
         let size = pipe::size(write.as_fd())?;
@@ -226,6 +229,7 @@ pub fn tell_let_go(passed: &Passed) {
 
 fn tell_lost(bytes: usize, why: &str) {
     crate::error!(
+        RUN_NOT_CONTINUED { bytes: bytes },
         "{bytes} bytes that the last run had not stored are lost, since {why}; none of it was echoed but in received mode"
     );
 }

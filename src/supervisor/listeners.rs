@@ -13,6 +13,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+/// What most addresses stand in.
+const KEY: &str = "server.listen";
+
 /// What a configuration wants.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -163,7 +166,8 @@ impl Listeners {
                 let _ = file.set_mode(wanted.unix_mode);
             }
         }
-        for (listener, _) in self.all() {
+        let bound = self.bound.iter().map(|bound| &bound.listener);
+        for listener in bound.chain(self.passed.iter().map(|(listener, _)| listener)) {
             // Only a socket that is gone could refuse this.
             let _ = listener.set_keepalive(wanted.keepalive);
         }
@@ -177,8 +181,8 @@ impl Listeners {
             |bound: &&Bound| bound.address().is_some_and(|ours| overlap(ours, address)) && !wanted.has(&bound.place);
         let in_the_way: Vec<&Bound> = self.bound.iter().filter(in_the_way).collect();
         match in_the_way.first() {
-            _ if error.kind() != io::ErrorKind::AddrInUse => return Err(cannot(address, &error)),
-            None => return Err(cannot(address, &error)),
+            _ if error.kind() != io::ErrorKind::AddrInUse => return Err(cannot(KEY, address, &error)),
+            None => return Err(cannot(KEY, address, &error)),
             Some(Bound { place: ours, .. }) if !self.unused => {
                 let message =
                     format!("cannot listen on {address} while this daemon listens on {ours}; restart it instead");
@@ -190,7 +194,7 @@ impl Listeners {
         Listener::bind(address, wanted.keepalive).map_err(|error| {
             // The next start shall find them as they were.
             in_the_way.iter().for_each(|bound| drop(bound.listener.listen_again()));
-            cannot(address, &error)
+            cannot(KEY, address, &error)
         })
     }
 
@@ -208,21 +212,25 @@ impl Listeners {
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = (&Listener, Speaks)> {
-        let bound = self.bound.iter().map(|bound| (&bound.listener, bound.speaks));
-        bound.chain(self.passed.iter().map(|(listener, speaks)| (listener, *speaks)))
+    /// Their descriptors, with what is spoken there and where they really listen.
+    pub fn named(&self) -> impl Iterator<Item = (RawFd, Speaks, String)> {
+        let place = |listener: &Listener| listener.local_address().map_or("?".to_owned(), |place| place.to_string());
+        let bound = self.bound.iter().map(move |bound| {
+            let place = match &bound.place {
+                // The socket was bound by another name than it has now.
+                Listen::Unix(_) => bound.place.to_string(),
+                Listen::Inet(_) => place(&bound.listener),
+            };
+            (bound.listener.as_raw_fd(), bound.speaks, place)
+        });
+        let passed = self.passed.iter();
+        bound.chain(passed.map(move |(listener, speaks)| (listener.as_raw_fd(), *speaks, place(listener))))
     }
 
     /// Where they really listen, for people.
     pub fn places(&self) -> Vec<String> {
-        let place = |listener: &Listener| listener.local_address().map_or("?".to_owned(), |place| place.to_string());
-        let bound = self.bound.iter().map(|bound| match &bound.place {
-            // The socket was bound by another name than it has now.
-            Listen::Unix(_) => (bound.place.to_string(), bound.speaks),
-            Listen::Inet(_) => (place(&bound.listener), bound.speaks),
-        });
-        let all = bound.chain(self.passed.iter().map(|(listener, speaks)| (place(listener), *speaks)));
-        all.map(|(place, speaks)| if speaks == Speaks::Tls { format!("{place} (TLS)") } else { place }).collect()
+        let place = |(_, speaks, place)| if speaks == Speaks::Tls { format!("{place} (TLS)") } else { place };
+        self.named().map(place).collect()
     }
 
     /// Whether the service manager has passed them.
@@ -231,8 +239,9 @@ impl Listeners {
     }
 
     /// Their descriptors.
-    pub fn fds(&self) -> impl Iterator<Item = (RawFd, Speaks)> {
-        self.all().map(|(listener, speaks)| (listener.as_raw_fd(), speaks))
+    pub fn fds(&self) -> impl Iterator<Item = RawFd> {
+        let bound = self.bound.iter().map(|bound| bound.listener.as_raw_fd());
+        bound.chain(self.passed.iter().map(|(listener, _)| listener.as_raw_fd()))
     }
 }
 
@@ -251,7 +260,7 @@ fn cannot_make(path: &Path, obstacle: Obstacle) -> Fatal {
 }
 
 /// Whether two addresses, not the same, cannot be listened on at once (`IPV6_V6ONLY` keeps the families apart).
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let wide = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && wide
 }
@@ -267,11 +276,12 @@ fn passed_listener(fd: OwnedFd) -> Result<Listener, Fatal> {
     })
 }
 
-fn cannot(address: SocketAddr, error: &io::Error) -> Fatal {
+/// That an address of `key` cannot be listened on, why, and what to do.
+pub(super) fn cannot(key: &str, address: SocketAddr, error: &io::Error) -> Fatal {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
-                "another program listens there (ss -ltnp 'sport = :{}' names it), or two addresses of server.listen overlap",
+                "another program listens there (ss -ltnp 'sport = :{}' names it), or two addresses of {key} overlap",
                 address.port()
             )
         }
@@ -279,7 +289,7 @@ fn cannot(address: SocketAddr, error: &io::Error) -> Fatal {
             "ports below 1024 need CAP_NET_BIND_SERVICE, a socket unit, or start as root with [daemon] user".to_owned()
         }
         io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address".to_owned(),
-        _ => "check server.listen".to_owned(),
+        _ => format!("check {key}"),
     };
     Fatal::new(exit::CANNOT_LISTEN, format!("cannot listen on {address}: {error}; {remedy}"))
 }

@@ -4,9 +4,11 @@
 //! a dead writer destroys nothing; it replaces whoever dies, and leaves last but for nobody.
 
 mod archive;
+mod census;
 mod control;
 mod crew;
 mod detach;
+mod export;
 mod inheritance;
 mod listeners;
 mod notify;
@@ -26,7 +28,6 @@ mod watchdog;
 use crate::config::{self, Config, Workers};
 use crate::exit::{self, Fatal};
 use crate::ipc::control::ToWorker;
-use crate::ipc::scoreboard::Count;
 use crate::ipc::seat::Entries;
 use crate::log;
 use crate::sys::poll::{Interest, Poller};
@@ -49,6 +50,7 @@ const SIGNALS: u64 = 0;
 const WRITER: u64 = 1;
 const CONTROL: u64 = 2;
 const ARCHIVER: u64 = 3;
+const EXPORTER: u64 = 4;
 const FIRST_WORKER: u64 = 16;
 
 /// How often the status line and the deadlines are looked at.
@@ -74,22 +76,29 @@ pub struct Options {
 /// Runs the daemon to its end; returns the exit code.
 pub fn run(options: Options, entries: Entries) -> u8 {
     log::set_role("supervisor");
+    log::look_at_stream();
     let loaded = match config::load_from(&options.config, &options.working_directory) {
         Ok(loaded) => loaded,
         Err(error) => {
-            eprintln!("echostored: {error}");
-            if let Ok(passed) = Passed::take() {
+            let passed = Passed::take();
+            log::join_journal();
+            log::tell_starter(&error);
+            if let Ok(passed) = passed {
                 inheritance::tell_let_go(&passed);
             }
             return exit::CONFIG;
         }
     };
-    log::set_level(loaded.config.log.level);
-    loaded.warnings.iter().for_each(|warning| crate::warn!("{warning}"));
+    log::follow(loaded.config.log);
     let mut starter = Starter::nobody();
     let (mut notify, mut watchdog) = (Notify::default(), None);
     let started = Passed::take().and_then(|passed| {
         start::sanitise(&passed.numbers())?;
+        // One that detaches has another standard error then.
+        if !options.daemon {
+            log::join_journal();
+        }
+        loaded.warnings.iter().for_each(|warning| crate::warn!(CONFIGURATION_WARNING, "{warning}"));
         start::forget_bad_zone()?;
         notify = Notify::new();
         // It asks the process that it has started: not one that detaches.
@@ -97,12 +106,13 @@ pub fn run(options: Options, entries: Entries) -> u8 {
         process::forget_service_environment().map_err(|error| Fatal::system("clear the environment", error))?;
         if options.daemon {
             starter = detach::detach(&loaded.config.daemon)?;
+            log::look_at_stream();
         }
         title::set("echostored: supervisor");
         start::prepare(&loaded.config, options.daemon, passed, &mut notify)
     });
     let failed = |starter: &mut Starter, fatal: &Fatal| {
-        crate::error!("{fatal}");
+        crate::error!(START_FAILED, "{fatal}");
         starter.failed(fatal);
         fatal.code
     };
@@ -142,6 +152,7 @@ struct Supervisor {
     /// Rounds of forks in a row in which one failed.
     failed_forks: u32,
     archive: archive::Archive,
+    export: export::Export,
     workers: Vec<crew::Worker>,
     /// By number: deaths, and when a missing worker is forked.
     slots: Vec<(Deaths, Option<Instant>)>,
@@ -163,7 +174,6 @@ struct Supervisor {
     stop: Option<Stop>,
     /// What a role said before it died.
     last_words: Option<Fatal>,
-    stored_before: u64,
     status_at: Instant,
     complaint: reclaim::Complaint,
     watchdog: Watchdog,
@@ -198,6 +208,7 @@ impl Supervisor {
             writer_due: Some(Instant::now()),
             failed_forks: 0,
             archive: archive::Archive::default(),
+            export: export::Export::default(),
             workers: Vec::new(),
             slots: Vec::new(),
             wanted_workers: worker_count(&config),
@@ -213,7 +224,6 @@ impl Supervisor {
             unsent: false,
             stop: None,
             last_words: None,
-            stored_before: 0,
             status_at: Instant::now(),
             complaint: reclaim::Complaint::default(),
             watchdog,
@@ -229,8 +239,9 @@ impl Supervisor {
                 break code;
             }
             self.answer(now);
+            self.serve_exporter(now);
             if let Err(error) = self.poller.wait(Some(self.sleep(now)), &mut events) {
-                crate::error!("cannot wait for events: {error}");
+                crate::error!(EVENTS_NOT_WAITED_FOR, "cannot wait for events: {error}");
                 break exit::FAILED;
             }
             for event in &events {
@@ -239,6 +250,7 @@ impl Supervisor {
                     WRITER => self.hear_writer(),
                     CONTROL => self.open_door(),
                     ARCHIVER => self.hear_archiver(),
+                    EXPORTER => self.hear_exporter(),
                     control::FIRST_TOKEN.. => self.hear_client(event),
                     token => self.hear_worker(token - FIRST_WORKER),
                 }
@@ -248,7 +260,7 @@ impl Supervisor {
             pid_file.remove();
         }
         if code == exit::OK {
-            crate::info!("stopped");
+            crate::info!(STOPPED, "stopped");
         }
         code
     }
@@ -270,7 +282,7 @@ impl Supervisor {
             let fatal = fatal.unwrap_or_else(|| {
                 Fatal::new(exit::FAILED, "the processes die before they serve; see the messages above")
             });
-            crate::error!("cannot start: {fatal}");
+            crate::error!(START_FAILED, "cannot start: {fatal}");
             self.starter.failed(&fatal);
             self.stop_failed(fatal.code);
             return None;
@@ -295,7 +307,8 @@ impl Supervisor {
     fn flush_channels(&mut self) -> bool {
         let writer = self.writer.as_mut().is_some_and(|writer| !writer.channel.flush());
         let archiver = self.archive.archiver.as_mut().is_some_and(|archiver| !archiver.channel.flush());
-        self.workers.iter_mut().fold(writer || archiver, |unsent, worker| !worker.channel.flush() || unsent)
+        let exporter = self.export.exporter.as_mut().is_some_and(|exporter| !exporter.channel.flush());
+        self.workers.iter_mut().fold(writer || archiver || exporter, |unsent, worker| !worker.channel.flush() || unsent)
     }
 
     fn start_has_failed(&self) -> bool {
@@ -314,20 +327,15 @@ impl Supervisor {
     }
 
     fn now_ready(&mut self, now: Instant) {
-        if !self.was_ready {
-            let whose = if self.ground.listeners.are_passed() { " (the service manager's socket)" } else { "" };
-            for place in self.ground.listeners.places() {
-                crate::notice!("listening on {place}{whose}");
-            }
-            crate::notice!("ready: {} workers, store {}", self.wanted_workers, self.config.store.directory.display());
-        }
+        self.tell_serving();
         self.was_ready = true;
         self.archive.want(now);
+        self.export.want(now);
         self.tell_ready = false;
         self.last_words = None;
         self.retire_old_generations(now);
         self.starter.ready();
-        let line = status::line(self.figures(0));
+        let line = status::line(&self.figures(0, now));
         self.notify.ready(&line);
     }
 
@@ -342,31 +350,6 @@ impl Supervisor {
         }
     }
 
-    fn figures(&self, rate: u64) -> status::Figures {
-        let serving = self.current_workers().filter(|worker| worker.ready).count();
-        status::Figures {
-            workers: serving,
-            leaving: self.workers.len() - self.current_workers().count(),
-            connections: self.ground.admission.total(),
-            rate,
-            disk: self.writer.as_ref().and_then(|writer| writer.scoreboard.get(Count::DiskUsed).checked_sub(1)),
-            homeless: self.complaint.stands(Instant::now()),
-            full: self.writer.as_ref().is_some_and(|writer| writer.scoreboard.get(Count::Full) > 0),
-            degraded: serving < self.wanted_workers || self.writer.as_ref().is_none_or(|writer| !writer.ready),
-        }
-    }
-
-    fn tell_status(&mut self, now: Instant) {
-        self.status_at = now + TICK;
-        if self.was_ready && self.notify.wanted() {
-            let stored = self.writer.as_ref().map_or(0, |writer| writer.scoreboard.get(Count::Messages));
-            let rate = stored.saturating_sub(self.stored_before);
-            self.stored_before = stored;
-            let line = status::line(self.figures(rate));
-            self.notify.status(&line);
-        }
-    }
-
     /// How long to wait for news. Only a deed that can be done then counts: anything else would spin.
     fn sleep(&self, now: Instant) -> Duration {
         let may_fork = self.stop.is_none() && self.writer.as_ref().is_some_and(|writer| writer.ready || self.was_ready);
@@ -375,6 +358,7 @@ impl Supervisor {
         let stop = self.stop.as_ref().and_then(Stop::wakes_at);
         let archiver = self.archive.due().filter(|_| self.was_ready && self.stop.is_none());
         let archiver = archiver.or(self.archiver_wakes_at());
+        let archiver = archiver.into_iter().chain(self.exporter_wakes_at(now)).chain(self.ground.control.wakes_at());
         let next = forks.chain(closes).chain(self.writer_due).chain(stop).chain(archiver).min();
         let tick = if self.unsent { SEND_RETRY } else { TICK.min(self.watchdog.tick()) };
         next.map_or(tick, |at| at.saturating_duration_since(now)).min(tick)

@@ -90,7 +90,9 @@ impl Notify {
                 self.untold.push_back(Untold::Store(name.to_owned(), fd));
                 self.flush();
             }
-            Err(error) => crate::warn!("the service manager cannot be given {name} to keep: {error}"),
+            Err(error) => {
+                crate::warn!(NOT_KEPT_BY_MANAGER, "the service manager cannot be given {name} to keep: {error}")
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 /// The version of all that crosses from one supervisor to the next: register, commit record, frames, staging. To be
 /// raised with any of them: what has another version is not understood, only counted and let go.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// What a socket unit calls the sockets that clients connect to (`FileDescriptorName=`).
 pub const ECHO: &str = "echo";
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn another_layout_is_told_from_what_nobody_knows() {
-        for name in ["v2.commit", "v0.data.1", "v1.something", "v1.data.x"] {
+        for name in ["v1.commit", "v0.data.1", "v2.something", "v2.data.x"] {
             assert!(Kept::parse(name).is_none() && is_of_another_layout(name), "{name}");
         }
         for name in ["echo", "v.commit", "vx.commit", "commit", "listener.nonsense", ""] {
@@ -177,7 +177,7 @@ mod tests {
         }
         let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let mut passed = Passed::default();
-        for name in ["echo", "my-own.socket", "unknown", "v9.commit", "v1.commit", "tls"] {
+        for name in ["echo", "my-own.socket", "unknown", "v9.commit", "v2.commit", "tls"] {
             passed.sort(name, null()).unwrap();
         }
         assert_eq!((passed.sockets.len(), passed.tls.len(), passed.strange.len(), passed.kept.len()), (3, 1, 1, 1));

@@ -56,12 +56,14 @@ impl Supervisor {
                 let Some(Reclaimed { directory, lock, moved }) = reclaimed else { return };
                 match moved {
                     true => crate::notice!(
+                        STORE_MADE_AGAIN,
                         "the store goes on in {path}, which is there again; what was in the deleted directory is gone"
                     ),
-                    false => crate::notice!("the store {path} is locked again"),
+                    false => crate::notice!(STORE_LOCKED_AGAIN, "the store {path} is locked again"),
                 }
                 (self.ground.store.directory, self.ground.store.lock) = (directory, lock);
                 self.ground.run.follow(&self.ground.store, &self.config);
+                self.ground.store.moved |= moved;
                 if moved {
                     // Of files that have no name any more.
                     self.segments.clear();
@@ -72,7 +74,7 @@ impl Supervisor {
             Err(fatal) => {
                 self.complaint.retry = Some(replace_at(&mut self.complaint.failures, false, Duration::ZERO, now));
                 if first {
-                    crate::error!("{fatal}; trying again until it can");
+                    crate::error!(STORE_NOT_MADE_AGAIN, "{fatal}; trying again until it can");
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Stopping, in order: workers stop accepting, wait for their last acks, echo, close, leave; the writer stores what is
 //! left, syncs and leaves last. For what the disk has no room nobody waits: it is refused. A second signal, and `server.shutdown-timeout`, cut the first half short.
 use super::Supervisor;
+use super::crew::Worker;
 use super::listeners::Listeners;
 use crate::exit;
 use crate::ipc::control::{ToWorker, ToWriter};
@@ -87,6 +88,17 @@ impl Stop {
         self.writer_code.is_some()
     }
 
+    /// Whether a process may end so in this stop: in order, or `killed` by us, which was told then; after a start that failed
+    /// however it will.
+    pub fn expects(&self, ending: Ending, killed: bool) -> bool {
+        self.given_up || killed || ending == Ending::Exit(exit::OK)
+    }
+
+    /// Whether the writer may end so.
+    pub fn expects_writer(&self, ending: Ending) -> bool {
+        self.expects(ending, self.killed)
+    }
+
     /// The next writer is to be told of the stop, and to finish.
     pub fn tell_again(&mut self) {
         (self.warned, self.told) = (false, false);
@@ -105,13 +117,16 @@ impl Supervisor {
         let now = Instant::now();
         match &mut self.stop {
             None => {
-                crate::notice!("{signal}: stopping; a second signal stops at once");
+                crate::notice!(STOPPING, "{signal}: stopping; a second signal stops at once");
                 self.begin_stop(now, exit::OK);
             }
             // One action often sends two: to the process and to its group. That is not somebody who cannot wait.
             Some(stop) if now < stop.began + SAME_WISH => {}
             Some(stop) => {
-                crate::notice!("{signal} again: stopping at once; what is not acknowledged is not echoed");
+                crate::notice!(
+                    STOPPING_AT_ONCE,
+                    "{signal} again: stopping at once; what is not acknowledged is not echoed"
+                );
                 stop.hurry = true;
                 let patience = if stop.stage == Stage::Finishing { WRITER_HURRY } else { Duration::ZERO };
                 stop.deadline = stop.deadline.min(now + patience);
@@ -155,7 +170,7 @@ impl Supervisor {
             stop.deadline = now + if stop.hurry { WRITER_HURRY } else { WRITER_GRACE };
         }
         if stop.stage == Stage::Finishing {
-            if stop.writer_code.is_some() && self.archiver_lingers(now) {
+            if stop.writer_code.is_some() && (self.archiver_lingers(now) || self.exporter_lingers(now)) {
                 return None;
             }
             let stop = self.stop.as_mut()?;
@@ -187,17 +202,12 @@ impl Supervisor {
             }
             Stage::Aborting => {
                 stop.deadline = now + ABORT_GRACE;
-                for worker in &self.workers {
-                    crate::warn!("worker {} ({}) does not leave; it is killed", worker.number, worker.pid);
-                    let _ = process::signal_child(worker.pid, Signal::SIGKILL);
-                }
+                self.workers.iter_mut().for_each(kill_late);
             }
             // In a call that does not return it cannot even be killed.
             Stage::Finishing if stop.killed => stop.writer_code = Some(exit::FAILED),
             Stage::Finishing => {
-                crate::error!(
-                    "the writer cannot store what is left in time; what is not in the file yet is lost, unless a service manager keeps it for the next start; none of it was echoed but in received mode"
-                );
+                tell_lost();
                 (stop.killed, stop.deadline) = (true, now + ABORT_GRACE);
                 match &self.writer {
                     Some(writer) => drop(process::signal_child(writer.pid, Signal::SIGKILL)),
@@ -206,5 +216,41 @@ impl Supervisor {
             }
         }
         None
+    }
+}
+
+fn kill_late(worker: &mut Worker) {
+    let (number, pid) = (worker.number, worker.pid);
+    worker.killed = true;
+    crate::warn!(
+        WORKER_LATE { worker: number, pid: pid.as_raw() },
+        "worker {number} ({pid}) does not leave; it is killed"
+    );
+    let _ = process::signal_child(pid, Signal::SIGKILL);
+}
+
+fn tell_lost() {
+    crate::error!(
+        WRITER_LATE,
+        "the writer cannot store what is left in time; what is not in the file yet is lost, unless a service manager keeps it for the next start; none of it was echoed but in received mode"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_in_a_stop_is_news_and_what_was_asked_for_is_not() {
+        let now = Instant::now();
+        let mut stop = Stop::new(now, now, exit::OK);
+        let crash = Ending::Signal(Signal::SIGSEGV);
+        assert!(stop.expects(Ending::Exit(exit::OK), false) && stop.expects(Ending::Signal(Signal::SIGKILL), true));
+        assert!(!stop.expects(crash, false) && !stop.expects(Ending::Exit(exit::FAILED), false));
+        assert!(!stop.expects_writer(crash));
+        stop.killed = true;
+        assert!(stop.expects_writer(crash) && !stop.expects(crash, false));
+        stop.given_up = true;
+        assert!(stop.expects(crash, false));
     }
 }

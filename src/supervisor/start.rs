@@ -1,6 +1,7 @@
 //! From a configuration to everything a role needs: the store locked, the listeners bound, the user switched, in that
 //! order, before anything is forked.
 use super::control::{self, Control};
+use super::export::Outlet;
 use super::inheritance::Run;
 use super::listeners::{Listeners, Wanted};
 use super::notify::Notify;
@@ -8,8 +9,8 @@ use super::passed::Passed;
 use super::pidfile::PidFile;
 use crate::config::{Config, Echo, OnDiskFull};
 use crate::exit::{self, Fatal};
+use crate::ipc::admission::Admission;
 use crate::ipc::sandbox::{self, InForce};
-use crate::ipc::scoreboard::Admission;
 use crate::store::directory::{Begun, Directory, Era};
 use crate::sys::user::{self, Identity};
 use crate::sys::{AsFd, OwnedFd, RawFd, file, process};
@@ -31,6 +32,8 @@ pub struct Ground {
     /// What the workers are to those who speak TLS.
     pub tls: Option<tls::Server>,
     pub control: Control,
+    /// Where metrics are served, if they are.
+    pub outlet: Option<Outlet>,
     pub run: Run,
     pub admission_memory: OwnedFd,
     pub admission: Admission,
@@ -48,6 +51,8 @@ pub struct OpenStore {
     pub epoch: u32,
     /// The format of what the last run left.
     pub era: Option<Era>,
+    /// The directory has taken the place of one that was deleted, and no segment was begun in it yet.
+    pub moved: bool,
     /// The id of the run of the daemon, which may have begun with a supervisor before.
     pub run: u64,
 }
@@ -87,6 +92,7 @@ fn occupy(
     let tls = tls::Server::load(&config.tls)?;
     listeners.check(tls.is_some())?;
     listeners.follow(&Wanted::of_the_network(config))?;
+    let outlet = Outlet::open(config)?;
     if let Some(identity) = identity.filter(|identity| !identity.is_current()) {
         if let Some(directory) = control::directory(&config.control) {
             // If this fails, so will the making of the socket there, which tells why.
@@ -104,7 +110,7 @@ fn occupy(
     run.keep(notify);
     let admission_memory = Admission::memory().map_err(system)?;
     let admission = Admission::map(admission_memory.as_fd()).map_err(system)?;
-    Ok(Ground { store, listeners, tls, control, run, admission_memory, admission, pid_file: None, sandbox })
+    Ok(Ground { store, listeners, tls, control, outlet, run, admission_memory, admission, pid_file: None, sandbox })
 }
 
 fn cannot_become(error: io::Error) -> Fatal {
@@ -116,14 +122,15 @@ fn open_store(config: &Config, passed: &Passed) -> Result<OpenStore, Fatal> {
     let lock = directory.lock()?;
     let Begun { epoch, era, run } = directory.begin_epoch(|last| Run::id(passed, last, &directory))?;
     if epoch == 1 {
-        crate::notice!("{} holds no store yet: a new one is begun", config.store.directory.display());
+        crate::notice!(NEW_STORE, "{} holds no store yet: a new one is begun", config.store.directory.display());
     }
     if config.store.on_disk_full == OnDiskFull::Reject && config.server.echo == Echo::Received {
         crate::notice!(
+            REJECT_WITHOUT_EFFECT,
             "store.on-disk-full = \"reject\" has no effect with server.echo = \"received\": what was echoed waits for room"
         );
     }
-    Ok(OpenStore { directory: directory.into_fd(), lock, epoch, era, run })
+    Ok(OpenStore { directory: directory.into_fd(), lock, epoch, era, moved: false, run })
 }
 
 fn identity(config: &Config) -> Result<Option<Identity>, Fatal> {
@@ -178,7 +185,7 @@ pub fn forget_bad_zone() -> Result<(), Fatal> {
     if zone.to_str().is_some_and(|zone| may_be_zone(zone, is_small_file)) {
         return Ok(());
     }
-    crate::warn!("TZ={zone:?} is not used: it is neither a zone's name nor a file of one");
+    crate::warn!(BAD_TIME_ZONE, "TZ={zone:?} is not used: it is neither a zone's name nor a file of one");
     process::forget_variables(&["TZ"]).map_err(|error| Fatal::system("clear the environment", error))
 }
 

@@ -1,7 +1,11 @@
-//! The status line. Pure.
+//! The status line: made purely, told once a second.
+use super::{Supervisor, TICK};
+use crate::ipc::report::HANGS;
+use crate::ipc::scoreboard::{Count, Scoreboard};
+use std::time::Instant;
 
 /// What it is made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Workers serving.
     pub workers: usize,
@@ -17,13 +21,15 @@ pub struct Figures {
     pub homeless: bool,
     /// The store takes nothing for want of room.
     pub full: bool,
-    /// A role is missing and waits to be replaced.
+    /// A role is missing and waits to be replaced, or stands still.
     pub degraded: bool,
+    /// Those that stand still, by their titles.
+    pub hanging: Vec<String>,
 }
 
 /// `4 workers · 812 connections · 96k msg/s · disk 71 %`.
-pub fn line(figures: Figures) -> String {
-    let Figures { workers, leaving, connections, rate, disk, homeless, full, degraded } = figures;
+pub fn line(figures: &Figures) -> String {
+    let Figures { workers, leaving, connections, rate, disk, homeless, full, degraded, ref hanging } = *figures;
     let plural = |count: u64, what: &str| if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") };
     let mut line = plural(workers as u64, "worker");
     if leaving > 0 {
@@ -35,6 +41,11 @@ pub fn line(figures: Figures) -> String {
     }
     if full {
         line.insert_str(0, "disk full: ");
+    }
+    match hanging.as_slice() {
+        [] => {}
+        [one] => line.insert_str(0, &format!("{one} stands still: ")),
+        [one, others @ ..] => line.insert_str(0, &format!("{one} and {} more stand still: ", others.len())),
     }
     match (homeless, degraded) {
         (true, _) => format!("no store, see the log: {line}"),
@@ -53,6 +64,50 @@ fn short(number: u64) -> String {
     }
 }
 
+impl Supervisor {
+    pub(super) fn figures(&self, rate: u64, now: Instant) -> Figures {
+        let hanging = self.hanging(now);
+        let serving = self.current_workers().filter(|worker| worker.ready).count();
+        Figures {
+            workers: serving,
+            leaving: self.workers.len() - self.current_workers().count(),
+            connections: self.ground.admission.total(),
+            rate,
+            disk: self.writer.as_ref().and_then(|writer| writer.scoreboard.get(Count::DiskUsed).checked_sub(1)),
+            homeless: self.complaint.stands(now),
+            full: self.writer.as_ref().is_some_and(|writer| writer.scoreboard.get(Count::Full) > 0),
+            degraded: serving < self.wanted_workers
+                || self.writer.as_ref().is_none_or(|writer| !writer.ready)
+                || !hanging.is_empty(),
+            hanging,
+        }
+    }
+
+    /// Workers, and the writer, whose loop has not turned for [`HANGS`], by their titles.
+    fn hanging(&self, now: Instant) -> Vec<String> {
+        let hangs = |board: &Scoreboard| {
+            let turned = board.moment(Count::Turned);
+            turned.is_some_and(|turned| now.saturating_duration_since(turned).as_millis() >= u128::from(HANGS))
+        };
+        let workers = self.workers.iter().filter(|worker| hangs(&worker.scoreboard));
+        let mut numbers: Vec<usize> = workers.map(|worker| worker.number).collect();
+        numbers.sort_unstable();
+        let writer = self.writer.iter().filter(|writer| hangs(&writer.scoreboard)).map(|_| "writer".to_owned());
+        numbers.into_iter().map(|number| format!("worker {number}")).chain(writer).collect()
+    }
+
+    pub(super) fn tell_status(&mut self, now: Instant) {
+        self.status_at = now + TICK;
+        let writerless = self.writer.as_ref().is_none_or(|writer| !writer.ready);
+        let orphaned = self.orphaned_bytes() > 0;
+        self.ground.control.ledger.note(writerless, orphaned, now);
+        if self.was_ready && self.notify.wanted() {
+            let line = line(&self.figures(self.ground.control.ledger.rates.messages, now));
+            self.notify.status(&line);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,15 +115,19 @@ mod tests {
     #[test]
     fn a_person_likes_to_read_it() {
         let figures = Figures { workers: 4, connections: 812, rate: 96_400, ..Figures::default() };
-        assert_eq!(line(figures), "4 workers · 812 connections · 96k msg/s");
+        assert_eq!(line(&figures), "4 workers · 812 connections · 96k msg/s");
         let figures = Figures { disk: Some(71), ..figures };
-        assert_eq!(line(figures), "4 workers · 812 connections · 96k msg/s · disk 71 %");
+        assert_eq!(line(&figures), "4 workers · 812 connections · 96k msg/s · disk 71 %");
         let figures =
             Figures { workers: 1, leaving: 2, connections: 1, rate: 2_510_000, degraded: true, ..Figures::default() };
-        assert_eq!(line(figures), "degraded: 1 worker (and 2 leaving) · 1 connection · 2.5M msg/s");
-        assert!(line(Figures { homeless: true, ..figures }).starts_with("no store, see the log: 1 worker"));
+        assert_eq!(line(&figures), "degraded: 1 worker (and 2 leaving) · 1 connection · 2.5M msg/s");
+        assert!(line(&Figures { homeless: true, ..figures }).starts_with("no store, see the log: 1 worker"));
         let figures = Figures { workers: 2, full: true, ..Figures::default() };
-        assert_eq!(line(figures), "disk full: 2 workers · 0 connections · 0 msg/s");
+        assert_eq!(line(&figures), "disk full: 2 workers · 0 connections · 0 msg/s");
+        let figures = Figures { degraded: true, full: false, hanging: vec!["worker 1".into()], ..figures };
+        assert_eq!(line(&figures), "degraded: worker 1 stands still: 2 workers · 0 connections · 0 msg/s");
+        let figures = Figures { hanging: vec!["worker 1".into(), "writer".into()], ..figures };
+        assert!(line(&figures).starts_with("degraded: worker 1 and 1 more stand still: 2 workers"));
         assert_eq!([0, 999, 1_000, 9_999, 10_000].map(short), ["0", "999", "1.0k", "9.9k", "10k"]);
     }
 }

@@ -1,4 +1,5 @@
 //! The children's lives as the supervisor sees them: what they say, how they end, and what follows from it.
+use super::control::Of;
 use super::{FIRST_WORKER, Supervisor, WRITER, crew, restart};
 use crate::exit::{self, Fatal};
 use crate::ipc::control::{Received, ToSupervisor};
@@ -30,7 +31,7 @@ impl Supervisor {
             match process::reap() {
                 Ok(Some((pid, ending))) => self.bury(pid, ending),
                 Ok(None) => return,
-                Err(error) => return crate::error!("cannot wait for children: {error}"),
+                Err(error) => return crate::error!(CHILDREN_NOT_WAITED_FOR, "cannot wait for children: {error}"),
             }
         }
     }
@@ -40,17 +41,19 @@ impl Supervisor {
         if self.writer.as_ref().is_some_and(|writer| writer.pid == pid) {
             self.hear_writer();
             if let Some(writer) = self.writer.take() {
-                self.ground.control.ledger.bury_writer(&writer.scoreboard);
+                self.ground.control.ledger.bury(Of::Writer, &writer.scoreboard);
                 self.writer_died(&writer, ending, now);
             }
         } else if let Some(index) = self.workers.iter().position(|worker| worker.pid == pid) {
             let id = self.workers[index].id;
             self.hear_worker(id);
             let worker = self.workers.swap_remove(index);
-            self.ground.control.ledger.bury_worker(&worker.scoreboard);
+            self.ground.control.ledger.bury(Of::Worker, &worker.scoreboard);
             self.worker_died(&worker, ending, now);
         } else if self.archive.archiver.as_ref().is_some_and(|archiver| archiver.pid == pid) {
             self.bury_archiver(ending, now);
+        } else if self.export.exporter.as_ref().is_some_and(|exporter| exporter.pid == pid) {
+            self.bury_exporter(ending, now);
         }
     }
 
@@ -63,14 +66,32 @@ impl Supervisor {
             }
             return;
         }
-        if self.stop.as_mut().is_some_and(|stop| stop.writer_ended(ending)) {
+        if let Some(stop) = &mut self.stop
+            && stop.writer_ended(ending)
+        {
+            if !stop.expects_writer(ending) {
+                let pid = writer.pid;
+                crate::warn!(
+                    WRITER_ENDED { pid: pid.as_raw() },
+                    "writer {pid} ended in the stop: {ending}; it is not replaced any more"
+                );
+            }
             return;
         }
-        crate::warn!("writer {} ended: {ending}; it is replaced, no connection is lost", writer.pid);
+        self.ground.control.ledger.mourn(Of::Writer, now);
+        crate::warn!(
+            WRITER_ENDED { pid: writer.pid.as_raw() },
+            "writer {} ended: {ending}; it is replaced, no connection is lost",
+            writer.pid
+        );
         let progress = writer.scoreboard.get(Count::Batches) > 0;
         let due = restart::replace_at(&mut self.writer_deaths, progress, now - writer.born, now);
-        if due > now {
-            crate::error!("the writer keeps dying without storing anything; next try in {:?}", due - now);
+        if self.writer_deaths.tells() {
+            crate::error!(
+                WRITER_KEEPS_DYING,
+                "the writer keeps dying without storing anything; {}",
+                restart::next_tries(due - now)
+            );
         }
         self.writer_due = Some(due);
     }
@@ -78,22 +99,66 @@ impl Supervisor {
     fn worker_died(&mut self, worker: &crew::Worker, ending: Ending, now: Instant) {
         self.ground.admission.clear(worker.seat);
         let wanted = worker.leaving && ending == Ending::Exit(exit::OK);
-        if wanted || self.stop.is_some() {
-            crate::debug!("worker {} ({}) ended: {ending}", worker.number, worker.pid);
-            return;
+        if let Some(stop) = &self.stop {
+            let (number, pid) = (worker.number, worker.pid);
+            if stop.expects(ending, worker.killed) {
+                return crate::debug!("worker {number} ({pid}) ended: {ending}");
+            }
+            return crate::warn!(
+                WORKER_ENDED { worker: number, pid: pid.as_raw() },
+                "worker {number} ({pid}) ended in the stop: {ending}; its connections are closed"
+            );
         }
-        crate::warn!("worker {} ({}) ended: {ending}; its connections are closed", worker.number, worker.pid);
+        if wanted {
+            return crate::info!(
+                WORKER_LEFT { worker: worker.number, pid: worker.pid.as_raw() },
+                "worker {} ({}) of an earlier generation has ended",
+                worker.number,
+                worker.pid
+            );
+        }
+        self.ground.control.ledger.mourn_worker(worker.number, now);
+        crate::warn!(
+            WORKER_ENDED { worker: worker.number, pid: worker.pid.as_raw() },
+            "worker {} ({}) ended: {ending}; its connections are closed",
+            worker.number,
+            worker.pid
+        );
         if worker.leaving || worker.generation != self.generation {
             return;
         }
         if let Some((deaths, due)) = self.slots.get_mut(worker.number - 1) {
             let progress = worker.scoreboard.get(Count::Accepted) > 0;
             let at = restart::replace_at(deaths, progress, now - worker.born, now);
-            if at > now {
-                crate::error!("worker {} keeps dying; next try in {:?}", worker.number, at - now);
+            if deaths.tells() {
+                crate::error!(
+                    WORKER_KEEPS_DYING { worker: worker.number },
+                    "worker {} keeps dying; {}",
+                    worker.number,
+                    restart::next_tries(at - now)
+                );
             }
             *due = Some(at);
         }
+    }
+
+    /// Says once that a role lives which had kept dying.
+    pub(super) fn tell_recovered(&mut self, now: Instant) {
+        if let Some(writer) = self.writer.as_ref().filter(|writer| writer.ready)
+            && self.writer_deaths.well(writer.scoreboard.get(Count::Batches) > 0, now - writer.born)
+        {
+            crate::notice!(ROLE_LIVES { pid: writer.pid.as_raw() }, "the writer ({}) lives again", writer.pid);
+        }
+        for worker in self.workers.iter().filter(|worker| worker.ready && !worker.leaving) {
+            let slot = self.slots.get_mut(worker.number - 1).filter(|_| worker.generation == self.generation);
+            let progress = worker.scoreboard.get(Count::Accepted) > 0;
+            if slot.is_some_and(|(deaths, _)| deaths.well(progress, now - worker.born)) {
+                let (number, pid) = (worker.number, worker.pid);
+                crate::notice!(ROLE_LIVES { worker: number, pid: pid.as_raw() }, "worker {number} ({pid}) lives again");
+            }
+        }
+        self.archive.tell_recovered(now);
+        self.tell_exporter_lives(now);
     }
 
     pub(super) fn hear_writer(&mut self) {
@@ -108,7 +173,11 @@ impl Supervisor {
                     return;
                 }
                 Err(error) => {
-                    crate::error!("cannot understand the writer ({}): {error}; it is replaced", writer.pid);
+                    crate::error!(
+                        ROLE_NOT_UNDERSTOOD { pid: writer.pid.as_raw() },
+                        "cannot understand the writer ({}): {error}; it is replaced",
+                        writer.pid
+                    );
                     let _ = process::signal_child(writer.pid, Signal::SIGKILL);
                     let _ = self.poller.remove(writer.channel.as_fd());
                     return;
@@ -132,6 +201,7 @@ impl Supervisor {
                 // The descriptions of closed ones come anew after the death of all.
                 if self.live.as_ref().is_none_or(|(live, _)| *live <= sequence) {
                     self.live = Some((sequence, name));
+                    self.ground.store.moved = false;
                 }
                 self.segments.retain(|(kept, _)| *kept != sequence);
                 self.segments.push((sequence, file));
@@ -142,12 +212,18 @@ impl Supervisor {
             ToSupervisor::Drained(id) => self.ground.run.drop_link(id, &mut self.notify),
             ToSupervisor::Reclaim => self.reclaim(Instant::now()),
             ToSupervisor::Full => self.make_room(),
-            // Only the archiver says that.
-            ToSupervisor::Pruned => {}
+            // Only others say that.
+            ToSupervisor::Pruned | ToSupervisor::Guest(_) | ToSupervisor::Counted | ToSupervisor::Ask => {}
             ToSupervisor::Broken(id) => {
                 self.ground.run.drop_link(id, &mut self.notify);
-                if let Some(worker) = self.workers.iter().find(|worker| worker.id == id) {
-                    crate::error!("worker {} ({}) sent what no worker sends; it is killed", worker.number, worker.pid);
+                if let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) {
+                    worker.killed = true;
+                    crate::error!(
+                        WORKER_DISTRUSTED { worker: worker.number, pid: worker.pid.as_raw() },
+                        "worker {} ({}) sent what no worker sends; it is killed",
+                        worker.number,
+                        worker.pid
+                    );
                     let _ = process::signal_child(worker.pid, Signal::SIGKILL);
                 }
             }
@@ -158,14 +234,31 @@ impl Supervisor {
         while let Some(worker) = self.workers.iter_mut().find(|worker| worker.id == id) {
             worker.channel.flush();
             match worker.channel.receive() {
-                Ok(Received::Message(ToSupervisor::Ready)) if !worker.ready => worker.ready = true,
+                Ok(Received::Message(ToSupervisor::Ready)) if !worker.ready => {
+                    worker.ready = true;
+                    // At a start and after a reload one line tells of all of them.
+                    if self.was_ready && !self.tell_ready {
+                        crate::info!(
+                            WORKER_REPLACED { worker: worker.number, pid: worker.pid.as_raw() },
+                            "worker {} ({}) serves in the place of one that died",
+                            worker.number,
+                            worker.pid
+                        );
+                    }
+                }
                 Ok(Received::Message(ToSupervisor::Failed { code, message })) if !worker.ready => {
                     self.last_words = Some(Fatal::new(code, message));
                 }
+                Ok(Received::Message(word @ (ToSupervisor::Guest(_) | ToSupervisor::Counted)))
+                    if worker.census.take(&word, Instant::now()) => {}
                 // Only the writer may say the rest. One that went on saying it would keep the supervisor from all else.
                 Ok(Received::Message(_)) => {
+                    worker.killed = true;
                     let (number, pid) = (worker.number, worker.pid);
-                    crate::error!("worker {number} ({pid}) says what no worker says; it is killed");
+                    crate::error!(
+                        WORKER_DISTRUSTED { worker: number, pid: pid.as_raw() },
+                        "worker {number} ({pid}) says what no worker says; it is killed"
+                    );
                     let _ = process::signal_child(pid, Signal::SIGKILL);
                     let _ = self.poller.remove(worker.channel.as_fd());
                     return;
@@ -176,8 +269,12 @@ impl Supervisor {
                     return;
                 }
                 Err(error) => {
+                    worker.killed = true;
                     let (number, pid) = (worker.number, worker.pid);
-                    crate::error!("cannot understand worker {number} ({pid}): {error}; it is replaced");
+                    crate::error!(
+                        ROLE_NOT_UNDERSTOOD { worker: number, pid: pid.as_raw() },
+                        "cannot understand worker {number} ({pid}): {error}; it is replaced"
+                    );
                     let _ = process::signal_child(pid, Signal::SIGKILL);
                     let _ = self.poller.remove(worker.channel.as_fd());
                     return;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_secs(1);
 /// The shortest tick, whatever interval somebody asks for.
 const SHORTEST_TICK: Duration = Duration::from_millis(50);
-/// A wait for the disk this long is told, while it lasts.
+/// A wait for the disk, or a role that stands still, for this long is told, also where no watchdog asks.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 /// How much more time is asked for, and how often: the manager counts from the message on.
 const EXTENSION: Duration = Duration::from_secs(10);
@@ -118,7 +118,7 @@ impl Track {
         Self { who, progress: 0, moved: now, well: now, told: Told::Nothing }
     }
 
-    /// Takes in what was seen at `now`. `patience`: how long a role may stand still, if anybody minds.
+    /// Takes in what was seen at `now`. `patience`: how long a role may stand still by the watchdog, if there is one.
     fn look(&mut self, seen: Seen, now: Instant, patience: Option<Duration>) -> Word {
         let stood = now - self.moved;
         if seen.progress != self.progress {
@@ -134,7 +134,7 @@ impl Track {
             self.told = if long { Told::Waits } else { self.told };
             return word;
         }
-        let hangs = patience.is_some_and(|patience| now - self.well >= patience);
+        let hangs = now - self.well >= patience.unwrap_or(LONG_WAIT);
         if hangs && self.told != Told::Hangs {
             self.told = Told::Hangs;
             return Word::Hangs(now - self.well);
@@ -153,12 +153,14 @@ pub struct Watchdog {
     /// The work done as of the last look at it.
     work: u64,
     weighed: Instant,
+    /// That look was in a stop.
+    in_stop: bool,
 }
 
 impl Watchdog {
     /// `interval`: what the service manager asks for, if it does.
     pub fn new(interval: Option<Duration>, now: Instant) -> Self {
-        Self { interval, tracks: Vec::new(), looked: now, fed: None, work: 0, weighed: now }
+        Self { interval, tracks: Vec::new(), looked: now, fed: None, work: 0, weighed: now, in_stop: false }
     }
 
     /// How often every process turns its loop, at least.
@@ -205,8 +207,12 @@ impl Watchdog {
         hungry && (stopping || self.tracks.iter().all(|track| track.told != Told::Hangs))
     }
 
-    /// Whether work was done since the last look at it; looks once in a while.
-    fn has_worked(&mut self, work: u64, now: Instant) -> bool {
+    /// Whether work was done since the last look at it; looks once in a while. What was done before a stop is no reason
+    /// for it to take longer.
+    fn has_worked(&mut self, work: u64, stopping: bool, now: Instant) -> bool {
+        if std::mem::replace(&mut self.in_stop, stopping) != stopping {
+            (self.work, self.weighed) = (work, now);
+        }
         if now - self.weighed < EXTEND_EVERY {
             return false;
         }
@@ -224,12 +230,14 @@ impl Supervisor {
         let stopping = self.stop.is_some();
         if !stopping {
             self.look_at_roles(now);
+            self.tell_recovered(now);
             self.watch_archiver(now);
+            self.watch_exporter(now);
         }
         if self.was_ready && self.watchdog.wants_food(now, stopping) && self.notify.watchdog() {
             self.watchdog.fed = Some(now);
         }
-        if self.watchdog.has_worked(self.work_done(), now) && (stopping || !self.was_ready) {
+        if self.watchdog.has_worked(self.work_done(), stopping, now) && (stopping || !self.was_ready) {
             self.notify.extend_timeout(EXTENSION);
         }
     }
@@ -273,13 +281,20 @@ fn tell(who: Who, word: Word, interval: Option<Duration>) {
     match word {
         Word::Nothing => {}
         Word::Waits(long) => {
-            crate::warn!("{who} has waited for the disk for {long:.0?}; it goes on when the disk answers")
+            crate::warn!(
+                ROLE_WAITS_FOR_DISK,
+                "{who} has waited for the disk for {long:.0?}; it goes on when the disk answers"
+            )
         }
         Word::Hangs(long) => crate::error!(
-            "{who} hangs: it has not moved for {long:.1?}; the service manager's watchdog ({:.1?}) will restart the service",
-            interval.unwrap_or_default()
+            ROLE_HANGS,
+            "{who} hangs: it has not moved for {long:.1?}; {}",
+            interval.map_or_else(
+                || "no watchdog restarts the service: let the process go on (kill -CONT), or restart it".to_owned(),
+                |interval| format!("the service manager's watchdog ({interval:.1?}) will restart the service")
+            )
         ),
-        Word::GoesOn(long) => crate::notice!("{who} goes on, after {long:.1?}"),
+        Word::GoesOn(long) => crate::notice!(ROLE_GOES_ON, "{who} goes on, after {long:.1?}"),
     }
 }
 

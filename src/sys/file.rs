@@ -68,6 +68,16 @@ pub fn reserve(file: &File, offset: u64, length: u64) -> io::Result<()> {
     }
 }
 
+/// Asks the file system for `length` bytes in a file without a name (open(2), `O_TMPFILE`) in `directory`, which is gone
+/// with them when this returns, or by a kill. Where no such file can be made the error has no code.
+pub fn try_room(directory: &impl AsFd, length: u64) -> io::Result<()> {
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    // Also for want of an inode, which says nothing of room.
+    let made = openat(directory, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR);
+    let file = File::from(made.map_err(|_| io::Error::from(io::ErrorKind::Unsupported))?);
+    reserve(&file, 0, length)
+}
+
 /// Opens `name` below `directory`, never following a symlink, never blocking on a FIFO, never becoming a terminal.
 pub fn open_at(directory: BorrowedFd<'_>, name: &str, access: Access, mode: u32) -> io::Result<File> {
     let flags = match access {

@@ -7,6 +7,7 @@
 pub mod allocations;
 pub mod breakout;
 pub mod crash;
+pub mod datagram;
 pub mod event;
 pub mod fdpass;
 pub mod file;

@@ -91,7 +91,11 @@ fn read(name: &str, pem: &Pem) -> Result<Vec<u8>, Fatal> {
     let file = std::fs::File::open(&path).and_then(|file| {
         let everybodys = file.metadata()?.permissions().mode() & 0o004 != 0;
         if name == KEY && everybodys {
-            crate::warn!("{KEY} {} can be read by every user of this machine: chmod o= it", path.display());
+            crate::warn!(
+                KEY_READABLE_BY_ALL,
+                "{KEY} {} can be read by every user of this machine: chmod o= it",
+                path.display()
+            );
         }
         file.take(PEM_MAX + 1).read_to_end(&mut bytes)
     });

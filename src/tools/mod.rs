@@ -4,11 +4,13 @@ pub mod carrier;
 pub mod cat;
 pub mod check;
 pub mod control;
+pub mod figures;
 pub mod man;
 pub mod select;
 pub mod send;
 pub mod show;
 pub mod tail;
+pub mod top;
 pub mod verify;
 
 #[cfg(test)]

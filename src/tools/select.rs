@@ -250,6 +250,8 @@ mod tests {
             lowest: Some(lowest.into()),
             highest: Some(highest.into()),
             good_to: None,
+            torn: None,
+            acknowledged: None,
             blake3: String::new(),
         };
         let hour = Selection {

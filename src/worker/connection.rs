@@ -11,6 +11,7 @@
 mod echoing;
 mod entering;
 
+use super::access::{Ending, Story};
 use super::guests::Visit;
 use super::pace::Paid;
 use super::spare::{KEEP, Spare};
@@ -110,6 +111,8 @@ pub struct Connection {
     pub timed: bool,
     /// Since when (milliseconds of the worker's clock) the client has not taken what is due.
     pub stalled_since: Option<u64>,
+    /// What the access log tells at its end.
+    pub story: Story,
 }
 
 impl Connection {
@@ -146,6 +149,7 @@ impl Connection {
             active: now,
             timed: false,
             stalled_since: None,
+            story: Story::new(now),
         }
     }
 
@@ -254,7 +258,7 @@ impl Connection {
                 self.undecoded = false;
                 let lost = self.cut && self.is_mid_message();
                 if self.stopping && self.phase == Phase::Open {
-                    self.refuse();
+                    self.refuse(if self.cut { Ending::Cut } else { Ending::Shutdown });
                 }
                 Err(lost.then_some(Notice::Incomplete))
             }
@@ -262,13 +266,13 @@ impl Connection {
                 self.undecoded = false;
                 Err(Some(Notice::Incomplete))
             }
-            Step::Oversize => self.stop(Notice::Oversize),
-            Step::Malformed(why) => self.stop(Notice::Malformed(why)),
+            Step::Oversize => self.stop(Notice::Oversize, Ending::Oversize),
+            Step::Malformed(why) => self.stop(Notice::Malformed(why), Ending::Malformed),
         }
     }
 
-    fn stop<T>(&mut self, notice: Notice) -> Result<T, Option<Notice>> {
-        self.refuse();
+    fn stop<T>(&mut self, notice: Notice, why: Ending) -> Result<T, Option<Notice>> {
+        self.refuse(why);
         Err(Some(notice))
     }
 
@@ -289,8 +293,9 @@ impl Connection {
         self.decoder.is_mid_message(self.buffer.get(start..).unwrap_or_default())
     }
 
-    /// Takes nothing more from the client.
-    pub fn refuse(&mut self) {
+    /// Takes nothing more from the client, for this reason.
+    pub fn refuse(&mut self, why: Ending) {
+        self.story.ends(why);
         if matches!(self.phase, Phase::Entering | Phase::Open | Phase::HalfClosed) {
             self.phase = Phase::Refusing;
             self.undecoded = false;
@@ -303,7 +308,7 @@ impl Connection {
         let news = self.released < self.decoded;
         self.decoded = self.released;
         self.undecoded = false;
-        self.refuse();
+        self.refuse(Ending::Refused);
         news
     }
 
@@ -312,7 +317,7 @@ impl Connection {
         self.stopping = true;
         self.delayed = false;
         if self.phase == Phase::Entering || (self.phase == Phase::Open && !self.undecoded) {
-            self.refuse();
+            self.refuse(Ending::Shutdown);
         }
     }
 
@@ -338,7 +343,7 @@ impl Connection {
         self.broken = true;
         self.undecoded = false;
         (self.released, self.decoded) = (self.echoed, self.echoed);
-        self.refuse();
+        self.refuse(Ending::TlsBroken);
     }
 
     fn is_due(&self) -> bool {
@@ -364,8 +369,14 @@ impl Connection {
         spare.give(std::mem::take(&mut self.buffer));
     }
 
-    /// Ends it without further ado.
-    pub fn close(&mut self) {
+    /// Bytes that have come from the client, and those of them that were echoed.
+    pub fn bytes(&self) -> [u64; 2] {
+        [self.base + self.buffer.len() as u64, self.echoed]
+    }
+
+    /// Ends it without further ado; `None`: the client has.
+    pub fn close(&mut self, why: Option<Ending>) {
+        why.into_iter().for_each(|why| self.story.ends(why));
         self.phase = Phase::Closed;
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Promise: a system that cannot watch a listener now (epoll_ctl(2): `ENOMEM`, `ENOSPC`) closes the door for a moment, and
 //! touches no connection.
+use crate::ipc::admission::Admission;
 use crate::ipc::link::MAX_LINKS;
-use crate::ipc::scoreboard::Admission;
 use crate::ipc::seat::{Entrance, Speaks};
 use crate::sys::AsFd;
 use crate::sys::poll::{Interest, Poller};
@@ -26,11 +26,24 @@ pub struct Door {
     paused: Option<u64>,
 }
 
+/// Who has been accepted.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// Its connection.
+    pub stream: Stream,
+    /// Where it comes from.
+    pub peer: Peer,
+    /// What is spoken with it.
+    pub speaks: Speaks,
+    /// At which of the listeners it came in.
+    pub entrance: usize,
+}
+
 /// What one look brought.
 #[derive(Debug)]
 pub enum Arrival {
     /// A connection.
-    Connection(Stream, Peer, Speaks),
+    Connection(Newcomer),
     /// None is waiting, or enough were taken.
     Nothing,
     /// The limit of connections is reached.
@@ -75,7 +88,10 @@ impl Door {
         }
         let arrival = loop {
             match entrance.listener.accept() {
-                Ok((stream, peer)) => return Arrival::Connection(stream, peer, entrance.speaks),
+                Ok((stream, peer)) => {
+                    let newcomer = Newcomer { stream, peer, speaks: entrance.speaks, entrance: index };
+                    return Arrival::Connection(newcomer);
+                }
                 Err(error) if crate::sys::would_block(&error) => break Arrival::Nothing,
                 // Errors of the connection that was waiting, not ours (accept(2)): on to the next.
                 Err(error) if is_peers_fault(&error) => {}
@@ -113,20 +129,21 @@ impl Door {
         self.paused
     }
 
-    /// Opens again if the pause is over and there is room.
+    /// Opens again if the pause is over and there is room. False: the connections of all workers are at the limit, and it
+    /// pauses on.
     ///
     /// # Errors
     /// A listener cannot be watched: [`pause`](Self::pause).
-    pub fn resume(&mut self, poller: &Poller, now: u64, admission: &Admission) -> io::Result<()> {
+    pub fn resume(&mut self, poller: &Poller, now: u64, admission: &Admission) -> io::Result<bool> {
         if self.paused.is_none_or(|until| now < until) {
-            return Ok(());
+            return Ok(true);
         }
         if self.limit.is_some_and(|limit| admission.total() >= u64::from(limit)) {
             self.paused = Some(now + PAUSE_LIMIT);
-            return Ok(());
+            return Ok(false);
         }
         self.paused = None;
-        self.watch(poller)
+        self.watch(poller).map(|()| true)
     }
 
     /// Closes for good; connections that are waiting belong to the other workers.
@@ -176,7 +193,7 @@ mod tests {
     }
 
     fn entrance(fd: OwnedFd) -> Entrance {
-        Entrance { listener: Listener::from_fd(fd), speaks: Speaks::Plain }
+        Entrance { listener: Listener::from_fd(fd), speaks: Speaks::Plain, place: String::new() }
     }
 
     fn admission() -> Admission {
@@ -218,6 +235,21 @@ mod tests {
         door.pause(&poller, 100, true);
         assert_eq!(door.wakes_at(), Some(100 + PAUSE_EXHAUSTED));
         door.resume(&poller, 200, &admission).unwrap();
+        assert!(serves(&door, &mut poller, address, &admission));
+    }
+
+    #[test]
+    fn a_door_at_the_limit_says_so_until_there_is_room() {
+        let (mut poller, admission) = (Poller::new(8).unwrap(), admission());
+        let (two, address) = listeners();
+        let mut door = Door::open(&poller, two, TOKEN, Some(1), 0);
+        assert!(admission.enter(0, Some(1)));
+        door.pause(&poller, 0, false);
+        for now in [20, 40, 60] {
+            assert!(!door.resume(&poller, now, &admission).unwrap());
+        }
+        admission.leave(0);
+        assert!(door.resume(&poller, 80, &admission).unwrap());
         assert!(serves(&door, &mut poller, address, &admission));
     }
 

@@ -3,8 +3,10 @@
 //!
 //! Promise: no byte of a message is looked at before; who does not come in in time is closed.
 use super::Worker;
+use super::access::Ending;
 use super::budget::Answer;
 use super::connection::{Connection, Phase};
+use super::door::{Arrival, Newcomer};
 use super::guests::Visit;
 use super::table::Key;
 use super::transport::Transport;
@@ -82,29 +84,63 @@ impl Entry {
 }
 
 impl Worker {
+    /// Takes in the next client of a listener.
+    pub(super) fn accept(&mut self, token: u64) {
+        let accepted = match self.door.next(token, &self.admission) {
+            Arrival::Connection(newcomer) => self.let_in(newcomer),
+            Arrival::Nothing => return,
+            Arrival::Full => {
+                self.count_full();
+                return self.door.pause(&self.poller, self.now, false);
+            }
+            Arrival::Exhausted(error) => Err(error),
+        };
+        // One in a turn: of several that come at once, the others have their share.
+        if let Err(error) = accepted.and_then(|()| self.door.step_back(token, &self.poller)) {
+            self.pause_exhausted(&error);
+        }
+    }
+
+    pub(super) fn pause_exhausted(&mut self, error: &io::Error) {
+        self.scoreboard.add(Count::AcceptPauses, 1);
+        self.pauses.tell_exhausted(error, self.now);
+        self.door.pause(&self.poller, self.now, true);
+    }
+
+    fn count_full(&mut self) {
+        self.scoreboard.add(Count::AcceptPauses, 1);
+        self.pauses.tell_full(self.now);
+    }
+
+    /// Opens the door again when its pause is over, and tells what is over with it.
+    pub(super) fn look_at_door(&mut self) {
+        match self.door.resume(&self.poller, self.now, &self.admission) {
+            Ok(false) if self.pauses.is_another(self.now) => self.count_full(),
+            Ok(_) => {}
+            Err(error) => self.pause_exhausted(&error),
+        }
+        self.pauses.look(self.now);
+    }
+
     /// Judges who has been accepted, and takes it in; one who speaks for others is judged when it has named them.
-    pub(super) fn let_in(&mut self, stream: Stream, peer: Peer, speaks: Speaks) -> io::Result<()> {
+    pub(super) fn let_in(&mut self, newcomer: Newcomer) -> io::Result<()> {
+        let peer = newcomer.peer;
         let proxied = self.entry.is_proxy(peer);
         let judged = if proxied { Ok(None) } else { self.guests.judge(peer, &self.admission) };
         match judged {
-            Ok(visit) => self.welcome(stream, peer, speaks, proxied, visit),
+            Ok(visit) => self.welcome(newcomer, proxied, visit),
             // Closed as it is: nothing was read, nothing is due.
             Err(refusal) => {
                 self.admission.leave(self.seat);
                 self.limits.tell_refusal(refusal, peer, &self.scoreboard, self.now);
+                self.tell_turned_away(peer, refusal);
                 Ok(())
             }
         }
     }
 
-    fn welcome(
-        &mut self,
-        stream: Stream,
-        peer: Peer,
-        speaks: Speaks,
-        proxied: bool,
-        visit: Option<Visit>,
-    ) -> io::Result<()> {
+    fn welcome(&mut self, newcomer: Newcomer, proxied: bool, visit: Option<Visit>) -> io::Result<()> {
+        let Newcomer { stream, peer, speaks, entrance } = newcomer;
         let transport = match self.entry.transport(stream, speaks) {
             Ok(transport) => transport,
             Err(error) => {
@@ -121,10 +157,12 @@ impl Worker {
         let mut connection = Connection::new(transport, peer, decoder, slack, self.now);
         connection.visit = visit;
         connection.proxied = proxied;
+        connection.story.entrance = entrance;
         let is_in = !self.entry.begin(&mut connection, self.now);
         let enters_by = connection.enters_by;
         self.table.insert(connection);
         if added.is_err() {
+            self.table.get(key).into_iter().for_each(|connection| connection.story.ends(Ending::Exhausted));
             self.drop_connection(key);
             return added;
         }
@@ -147,6 +185,8 @@ impl Worker {
         let subject = connection.transport.subject();
         let source = Source::named(format, &connection.peer.to_string(), subject.as_deref(), &id.to_string());
         connection.has_entered(Head::new(format, &source), self.now);
+        connection.story.number = id.counter;
+        self.tell_opened(key, &id, subject.as_deref());
         self.watch_silence(key);
     }
 
@@ -157,7 +197,7 @@ impl Worker {
         match progress {
             Progress::Waiting => return Ok(false),
             Progress::NoHeader => {
-                connection.refuse();
+                connection.refuse(Ending::NoHeader);
                 self.scoreboard.add(Count::BadProxyHeaders, 1);
                 self.limits.tell_no_header(connection.peer, self.now);
                 self.table.enqueue(key);
@@ -166,7 +206,7 @@ impl Worker {
             Progress::Named => match self.guests.judge(connection.peer, &self.admission) {
                 Ok(visit) => connection.visit = visit,
                 Err(refusal) => {
-                    connection.close();
+                    connection.close(Some(refusal.ending()));
                     self.limits.tell_refusal(refusal, connection.peer, &self.scoreboard, self.now);
                     return Ok(false);
                 }
@@ -186,7 +226,7 @@ impl Worker {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     // The client is told why, by an alert.
-                    connection.refuse();
+                    connection.refuse(Ending::Handshake);
                     self.scoreboard.add(Count::HandshakeFailures, 1);
                     self.limits.tell_handshake(connection.peer, &error, self.now);
                     self.table.enqueue(key);
@@ -213,7 +253,7 @@ impl Worker {
         };
         self.scoreboard.add(count, 1);
         self.limits.tell_late_entry(connection.peer, what, self.now);
-        connection.refuse();
+        connection.refuse(Ending::EntryLate);
         self.table.enqueue(key);
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A peer is judged once its address is known: right after `accept`, or later, when a proxy has named it. What it is given
 //! then, a [`Visit`], is given back when the connection ends.
+use super::access::Ending;
 use crate::config::Limits;
-use crate::ipc::scoreboard::{Admission, Uncounted};
+use crate::ipc::admission::{Admission, Uncounted};
 use crate::ipc::visitors::Name;
 use crate::sys::socket::Peer;
 use ipnet::IpNet;
@@ -34,6 +35,16 @@ pub enum Refusal {
     Denied,
     /// Its address has enough connections, or cannot be counted.
     TooMany(Uncounted),
+}
+
+impl Refusal {
+    /// For the access log.
+    pub fn ending(self) -> Ending {
+        match self {
+            Self::Denied => Ending::Denied,
+            Self::TooMany(_) => Ending::TooMany,
+        }
+    }
 }
 
 impl Guests {

@@ -4,7 +4,9 @@
 //! Promise: it never echoes what its echo mode does not cover, never touches a file, and never holds more than its
 //! bound. A full pipe stops its reading, nothing else; it waits for its last acks before it leaves.
 
+mod access;
 mod budget;
+mod census;
 mod connection;
 mod door;
 mod echo;
@@ -15,6 +17,7 @@ mod outbox;
 mod pace;
 mod parking;
 mod patience;
+mod pauses;
 mod socket;
 mod spare;
 mod table;
@@ -23,9 +26,10 @@ mod transport;
 
 use crate::config::Config;
 use crate::exit::{self, Fatal};
+use crate::ipc::admission::Admission;
 use crate::ipc::control::{Channel, Received, ToSupervisor, ToWorker};
 use crate::ipc::sandbox;
-use crate::ipc::scoreboard::{Admission, Count, Scoreboard};
+use crate::ipc::scoreboard::{Count, Scoreboard};
 use crate::ipc::seat::WorkerSeat;
 use crate::ipc::wiring::Role;
 use crate::protocol::ack::{self, Ack};
@@ -33,9 +37,10 @@ use crate::store::stamp::Stamp;
 use crate::sys::poll::{Event, Interest, Poller};
 use crate::sys::signals::{Signals, ignore, reset};
 use crate::sys::{AsFd, OwnedFd, pipe};
+use access::Access;
 use budget::Budget;
 use connection::Connection;
-use door::{Arrival, Door};
+use door::Door;
 use entry::Entry;
 use guests::Guests;
 use nix::sys::signal::Signal;
@@ -43,6 +48,7 @@ use outbox::Outbox;
 use pace::Pace;
 use parking::Parking;
 use patience::Silence;
+use pauses::Pauses;
 use spare::Spare;
 use std::io;
 use std::time::{Duration, Instant};
@@ -68,13 +74,13 @@ pub fn run(seat: WorkerSeat) -> u8 {
             worker.serve()
         }
         Err(Fatal { code, message }) => {
-            crate::error!("{message}");
+            crate::error!(ROLE_FAILED, "{message}");
             worker.channel.send(ToSupervisor::Failed { code, message });
             Ok(code)
         }
     });
     ended.unwrap_or_else(|error| {
-        crate::error!("cannot go on serving: {error}");
+        crate::error!(ROLE_FAILED, "cannot go on serving: {error}");
         exit::FAILED
     })
 }
@@ -110,6 +116,8 @@ struct Worker {
     /// Of those that are over their rate.
     delays: Timers,
     limits: limits::Limits,
+    pauses: Pauses,
+    access: Option<Access>,
     guests: Guests,
     pace: Option<Pace>,
     silence: Silence,
@@ -149,6 +157,7 @@ impl Worker {
         ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2])?;
         let signals = Signals::new(&[Signal::SIGTERM])?;
         let poller = Poller::new(512)?;
+        let access = config.log.access.then(|| Access::new(&entrances));
         let door = Door::open(&poller, entrances, LISTENERS, config.limits.max_connections, seat);
         let (header, handshake) = (millis(config.proxy.header_timeout), millis(config.tls.handshake_timeout));
         let entry = Entry::new(config.proxy.from.clone(), header, tls, handshake);
@@ -174,6 +183,8 @@ impl Worker {
             quiet: Timers::default(),
             delays: Timers::default(),
             limits: limits::Limits::default(),
+            pauses: Pauses::default(),
+            access,
             guests: Guests::new(&config.limits, seat),
             pace: Pace::new(&config.limits, &admission, started),
             silence: Silence::of(&config.limits),
@@ -210,27 +221,30 @@ impl Worker {
         let mut events = Vec::new();
         loop {
             self.poller.wait(Some(self.sleep()), &mut events)?;
-            self.now = millis(self.started.elapsed());
+            let turn = Instant::now();
+            self.now = millis(turn.saturating_duration_since(self.started));
             self.stamp = None;
+            self.outbox.begin_turn(turn);
             self.scoreboard.add(Count::Heartbeat, 1);
+            self.scoreboard.stamp(Count::Turned, turn);
             self.channel.flush();
             for event in &events {
                 if let Some(code) = self.dispatch(event)? {
+                    self.tell_abandoned();
                     return Ok(code);
                 }
             }
             self.expire();
-            if let Err(error) = self.door.resume(&self.poller, self.now, &self.admission) {
-                self.pause_exhausted(&error);
-            }
+            self.look_at_door();
             if !self.waiting.is_empty() && self.budget.is_open(self.now) {
                 self.waiting.release(&mut self.table, self.now);
             }
             self.pump_all();
             self.expire_quiet();
             self.flush()?;
-            self.scoreboard.set(Count::Connections, self.table.len() as u64);
+            self.tell_counts();
             if self.is_done() {
+                self.tell_abandoned();
                 return Ok(exit::OK);
             }
         }
@@ -272,8 +286,13 @@ impl Worker {
                     }
                 }
                 Received::Message(ToWorker::Close) => self.close_all(),
+                Received::Message(ToWorker::Count) => self.tell_guests(),
                 Received::Message(ToWorker::Abort) => return Ok(Some(exit::OK)),
                 Received::End => {
+                    crate::error!(
+                        SUPERVISOR_GONE,
+                        "the supervisor is dead: taking nothing more, echoing what is on its way, then leaving"
+                    );
                     self.poller.remove(self.channel.as_fd())?;
                     self.deadline = Some(self.now + ORPHAN_DEADLINE);
                     self.close_all();
@@ -305,36 +324,17 @@ impl Worker {
             }
         }
         self.scoreboard.add(Count::Refused, closed);
+        // Before a byte of their echoes is sent: whoever has heard one finds it counted, though this worker be killed.
+        self.count_echoes();
         Ok(())
-    }
-
-    fn accept(&mut self, token: u64) {
-        let accepted = match self.door.next(token, &self.admission) {
-            Arrival::Connection(stream, peer, speaks) => self.let_in(stream, peer, speaks),
-            Arrival::Nothing => return,
-            Arrival::Full => {
-                self.scoreboard.add(Count::AcceptPauses, 1);
-                self.limits.tell_full(self.now);
-                return self.door.pause(&self.poller, self.now, false);
-            }
-            Arrival::Exhausted(error) => Err(error),
-        };
-        // One in a turn: of several that come at once, the others have their share.
-        if let Err(error) = accepted.and_then(|()| self.door.step_back(token, &self.poller)) {
-            self.pause_exhausted(&error);
-        }
-    }
-
-    fn pause_exhausted(&mut self, error: &io::Error) {
-        self.scoreboard.add(Count::AcceptPauses, 1);
-        self.limits.tell_exhausted(error, self.now);
-        self.door.pause(&self.poller, self.now, true);
     }
 
     /// Sends a full frame within the turn. What goes wrong goes wrong again in [`flush`](Self::flush), which tells.
     fn send_on(&mut self) {
         let table = &mut self.table;
         let _ = self.outbox.flush(|(key, upto)| release(table, key, upto));
+        // In `received` that has released some, whose echoes may be sent in this turn.
+        self.count_echoes();
     }
 
     /// Sends the turn's frame; what waited for room in the outbox goes on in the next turn.

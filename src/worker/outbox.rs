@@ -10,6 +10,7 @@ use crate::protocol::frame::{HEADER, Header, Kind};
 use crate::sys::{self, AsFd, BorrowedFd, OwnedFd, file};
 use std::collections::VecDeque;
 use std::io;
+use std::time::{Duration, Instant};
 
 /// A frame of so many bytes is sent at once: the writer stores it while the next one is made.
 const ENOUGH: usize = 128 << 10;
@@ -26,6 +27,10 @@ struct Flight {
     sequence: u64,
     /// How many releases are its.
     releases: usize,
+    /// Messages that end in it and are not released.
+    messages: u32,
+    /// The turn in which the first of them was received.
+    since: Instant,
 }
 
 /// The frames of one worker; `T` names a connection.
@@ -40,6 +45,12 @@ pub struct Outbox<T> {
     records: u32,
     /// How many of the releases, the last ones, are the open frame's.
     waiting: usize,
+    /// The turn in which the first record of the frame being filled, or of the large record, was added.
+    opened: Instant,
+    /// The turn at hand.
+    turn: Instant,
+    /// Messages released in this turn, and since when they had waited.
+    freed: Vec<(Instant, u32)>,
     /// Of all frames, in their order.
     releases: VecDeque<Release<T>>,
     /// Whole frames that the pipe has not taken, or not wholly.
@@ -75,6 +86,9 @@ impl<T: Copy + PartialEq> Outbox<T> {
             open: vec![0; HEADER],
             records: 0,
             waiting: 0,
+            opened: Instant::now(),
+            turn: Instant::now(),
+            freed: Vec::new(),
             releases: VecDeque::new(),
             unsent: VecDeque::new(),
             sent: 0,
@@ -109,14 +123,35 @@ impl<T: Copy + PartialEq> Outbox<T> {
         self.flights.is_empty() && self.unsent.is_empty() && self.records == 0 && self.large.is_none()
     }
 
+    /// A turn of the worker's loop begins.
+    pub fn begin_turn(&mut self, now: Instant) {
+        self.turn = now;
+    }
+
+    /// Since when the oldest message waits that is not acknowledged.
+    pub fn oldest(&self) -> Option<Instant> {
+        let made = self.records > 0 || self.large.is_some();
+        self.flights.front().map(|flight| flight.since).or(made.then_some(self.opened))
+    }
+
+    /// The messages that were released since this was asked last: how many, and for how long they had waited.
+    pub fn freed(&mut self) -> impl Iterator<Item = (Duration, u32)> {
+        let now = self.turn;
+        self.freed.drain(..).map(move |(since, messages)| (now.saturating_duration_since(since), messages))
+    }
+
     /// Adds the record that `write` appends. `upto`: the bytes of `connection` that may be echoed once it is safe.
     pub fn add(&mut self, connection: T, upto: u64, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.open.len();
+        if self.records == 0 {
+            self.opened = self.turn;
+        }
         write(&mut self.open);
         if self.open.len() - HEADER > self.body_limit {
             // The record does not fit any more: it becomes the first of the next frame, or goes in fragments.
             let record = self.open.split_off(start);
             self.seal();
+            self.opened = self.turn;
             if record.len() > self.terms.frame_limit - HEADER {
                 self.large = Some((record, 0, (connection, upto)));
                 return;
@@ -171,7 +206,7 @@ impl<T: Copy + PartialEq> Outbox<T> {
         let header = Header { sequence, length, records, kind, offset, fresh, promised: self.echo == Echo::Received };
         frame[..HEADER].copy_from_slice(&header.encode(self.terms.secret));
         self.unsent.push_back(frame);
-        self.flights.push_back(Flight { sequence, releases });
+        self.flights.push_back(Flight { sequence, releases, messages: records, since: self.opened });
     }
 
     /// Cuts the next fragment off the large record.
@@ -228,6 +263,10 @@ impl<T: Copy + PartialEq> Outbox<T> {
     fn release_early(&mut self, mut released: impl FnMut(Release<T>)) {
         let in_pipe = self.in_pipe;
         for flight in self.flights.iter_mut().filter(|flight| flight.sequence <= in_pipe) {
+            let messages = std::mem::take(&mut flight.messages);
+            if messages > 0 {
+                self.freed.push((flight.since, messages));
+            }
             self.releases.drain(..std::mem::take(&mut flight.releases)).for_each(&mut released);
         }
     }
@@ -235,6 +274,9 @@ impl<T: Copy + PartialEq> Outbox<T> {
     /// All frames up to `through` are safe: `released` is told of each connection that waited for one of them.
     pub fn acknowledge(&mut self, through: u64, mut released: impl FnMut(Release<T>)) {
         while let Some(flight) = self.flights.front().filter(|flight| flight.sequence <= through) {
+            if flight.messages > 0 {
+                self.freed.push((flight.since, flight.messages));
+            }
             self.releases.drain(..flight.releases).for_each(&mut released);
             self.flights.pop_front();
         }

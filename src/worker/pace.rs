@@ -4,8 +4,8 @@
 //! Messages are paid for before they are decoded. How much a read will bring is not known, so it is paid for by the size of the
 //! last one, and the difference settled afterwards. Who pays stands in line with all connections of its address, of all workers.
 use crate::config::Limits;
+use crate::ipc::admission::Admission;
 use crate::ipc::rates::Kind;
-use crate::ipc::scoreboard::Admission;
 use crate::ipc::visitors::Name;
 use std::time::Instant;
 

@@ -3,6 +3,7 @@
 //! Promise: of each kind a connection has one entry in the timers at most. Nothing is pushed for a message: when an entry comes
 //! up it moves on to what has become of its deadline. Who waits for us is not idle.
 use super::Worker;
+use super::access::Ending;
 use super::connection::Phase;
 use super::table::Key;
 use super::timers::millis;
@@ -79,6 +80,7 @@ impl Worker {
                 (Phase::Lingering, _) if self.now < connection.lingers_until => {}
                 (Phase::Lingering, _) => self.drop_connection(key),
                 (_, Some(since)) if self.now >= since.saturating_add(timeout) => {
+                    connection.story.ends(Ending::TimedOut);
                     self.scoreboard.add(Count::TimedOut, 1);
                     self.limits.tell_timeout(connection.peer, self.now);
                     self.drop_connection(key);
@@ -125,7 +127,7 @@ impl Worker {
             if connection.is_mid_message() {
                 self.scoreboard.add(Count::Incomplete, 1);
             }
-            connection.refuse();
+            connection.refuse(if verdict == Verdict::Late { Ending::Late } else { Ending::Idle });
             self.scoreboard.add(count, 1);
             self.limits.tell_silence(connection.peer, verdict == Verdict::Late, self.now);
             self.table.enqueue(key);

@@ -2,6 +2,7 @@
 //!
 //! A turn: echo what is due, read, decode. The budget keeps one fast client from starving a thousand slow ones.
 use super::Worker;
+use super::access::Ending;
 use super::budget::{Answer, LITTLE};
 use super::connection::{Connection, Notice, Phase};
 use super::outbox::Outbox;
@@ -32,7 +33,7 @@ impl Worker {
     /// Closes a connection that held memory others wait for, and did not finish its message in time.
     fn evict(&mut self, key: Key) {
         let Some(connection) = self.table.get(key) else { return };
-        connection.refuse();
+        connection.refuse(Ending::Evicted);
         self.scoreboard.add(Count::Incomplete, 1);
         self.limits.tell_eviction(connection.peer, self.now);
         self.table.enqueue(key);
@@ -75,7 +76,7 @@ impl Worker {
             self.limits.tell_broken(connection.peer, error, self.now);
             self.table.enqueue(key);
         } else {
-            connection.close();
+            connection.close(Ending::of(error));
         }
     }
 
@@ -130,7 +131,9 @@ impl Worker {
         }
         let Some(connection) = self.table.get(key) else { return Ok(()) };
         // The end of a connection is seen here when its last echo went out above, or nothing was due at all.
-        connection.echo(&mut self.spare).map(|_| ())
+        let echoed = connection.echo(&mut self.spare)?;
+        self.scoreboard.add(Count::Echoed, echoed as u64);
+        Ok(())
     }
 
     /// Decodes as many messages as the outbox takes and the rate allows. False: the connection waits for one of them.
@@ -156,6 +159,7 @@ impl Worker {
         let stamp = self.stamp.get_or_insert_with(|| Stamp::new(clock::now_micros()));
         connection.head.stamp(stamp);
         let outcome = decode(connection, key, &mut self.outbox, most as u64);
+        connection.story.messages += outcome.messages;
         if outcome.messages > 0 {
             connection.heard = true;
             connection.active = self.now;
@@ -204,6 +208,7 @@ impl Worker {
 
     pub(super) fn drop_connection(&mut self, key: Key) {
         if let Some(mut connection) = self.table.remove(key) {
+            self.tell_closed(&connection);
             self.budget.changed(connection.held(), 0);
             connection.give_up_buffer(&mut self.spare);
             self.budget.release(key);

@@ -3,16 +3,17 @@
 //! The order of the steps is decided in `plan`; here they are done.
 use super::Writer;
 use super::batch::{self, Decision};
-use super::fault::{Fault, WRITE_RETRY, remedy};
+use super::fault::Fault;
 use super::plan::{self, Step};
 use super::uplink::Uplink;
 use crate::ipc::commit::{Mark, State};
+use crate::ipc::histogram::{self, Series};
 use crate::ipc::scoreboard::Count;
 use crate::sys::{crash, file};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::mem;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Closed segments that may wait for their sync: a disk slower than the rotation stops the storing instead of piling
 /// up open files, and a power cut can tear only so many.
@@ -73,19 +74,7 @@ impl Writer {
                 }
                 Ok(true)
             }
-            Err(Fault::Wait(error)) => {
-                self.scoreboard.add(Count::Faults, 1);
-                self.note(&error, now);
-                if self.refuse_for_room()? {
-                    return Ok(true);
-                }
-                if self.stalled.is_none() {
-                    let (name, offset, remedy) = (self.live.name.build(), self.offset, remedy(&error));
-                    error!("cannot write to {name} at byte {offset}: {error}; nothing is echoed until it can{remedy}");
-                }
-                self.stalled = Some(now + WRITE_RETRY);
-                Ok(false)
-            }
+            Err(Fault::Wait(error)) => self.wait_for_room(&error, now),
             Err(Fault::Suspect(error)) => {
                 self.note(&error, now);
                 self.condemn(&error);
@@ -103,6 +92,7 @@ impl Writer {
         let (name, offset, wait) = (live.build(), self.offset, self.back_off());
         let when = if wait.is_zero() { String::new() } else { format!(" in {wait:?}") };
         error!(
+            WRITE_FAILED { file: &name },
             "cannot store in {name} beyond byte {offset}: {error}; it is not used again, a new segment takes over{when}"
         );
     }
@@ -115,7 +105,9 @@ impl Writer {
             let uplink = &self.uplinks[index];
             (uplink.mark(), uplink.headers().take(count))
         });
-        let next = plan::after_batch(self.live.identity, self.offset, self.good_to, marks, taking_part);
+        let mut next = plan::after_batch(self.live.identity, self.offset, self.good_to, marks, taking_part);
+        let records = parts.iter().map(|&(index, count)| self.uplinks[index].records(count)).sum::<u64>();
+        next.stored = self.stored.and(records, next.offset - self.offset);
         self.pending = Some(Pending { parts, next, step: Step::Intend });
     }
 
@@ -128,7 +120,7 @@ impl Writer {
                 Step::Write | Step::Sync => {
                     let begin = Instant::now();
                     let done = self.on_disk(|writer| writer.carry_out(&pending));
-                    self.slowness.took(pending.step, &self.live.name, begin.elapsed());
+                    self.took(pending.step, done.is_ok(), begin);
                     done
                 }
                 _ => self.carry_out(&pending),
@@ -162,7 +154,6 @@ impl Writer {
             Step::Sync => {
                 self.live.file.sync_data().map_err(Fault::Suspect)?;
                 (self.dirty, self.good_to) = (false, pending.next.offset);
-                self.scoreboard.add(Count::Syncs, 1);
                 self.failures = 0;
             }
             Step::Commit => {
@@ -171,8 +162,10 @@ impl Writer {
                 // Here and not later: it is the progress that a supervisor asks for when this writer has died.
                 self.scoreboard.add(Count::Batches, 1);
                 crash::point("after-commit");
-                self.scoreboard.add(Count::Bytes, pending.next.offset - self.offset);
+                self.scoreboard.observe(Series::Batch, pending.next.stored.messages - self.stored.messages, 1);
+                self.stored = pending.next.stored;
                 self.offset = pending.next.offset;
+                self.tell_stored();
             }
             Step::Consume => self.consume(&pending.parts).map_err(Fault::Internal)?,
             Step::Acknowledge => {
@@ -183,6 +176,42 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// A step that waits for the disk has ended.
+    fn took(&mut self, step: Step, well: bool, begin: Instant) {
+        let end = Instant::now();
+        let took = end - begin;
+        self.slowness.took(step, &self.live.name, took, end);
+        match step {
+            Step::Sync => {
+                self.scoreboard.add(Count::Syncs, 1);
+                self.tell_sync(took, well.then_some(end));
+            }
+            _ if well => {
+                self.scoreboard.observe(Series::Write, histogram::micros(took), 1);
+                self.scoreboard.stamp(Count::LastWrite, end);
+            }
+            _ => {}
+        }
+    }
+
+    /// A sync took so long; one that ended well, at `end`.
+    pub(super) fn tell_sync(&self, took: Duration, end: Option<Instant>) {
+        let micros = histogram::micros(took);
+        self.scoreboard.observe(Series::Sync, micros, 1);
+        if let Some(end) = end {
+            self.scoreboard.stamp(Count::LastSync, end);
+            self.scoreboard.set(Count::SyncTook, micros);
+        }
+    }
+
+    /// The committed counts, and where the live segment ends.
+    pub(super) fn tell_stored(&self) {
+        let (stored, before) = (self.stored, self.stored_before);
+        self.scoreboard.set(Count::Messages, stored.messages.wrapping_sub(before.messages));
+        self.scoreboard.set(Count::Bytes, stored.bytes.wrapping_sub(before.bytes));
+        self.scoreboard.set(Count::Live, self.offset);
     }
 
     fn write(&mut self, parts: &[(usize, usize)]) -> Result<(), Fault> {
@@ -200,9 +229,7 @@ impl Writer {
 
     fn consume(&mut self, parts: &[(usize, usize)]) -> io::Result<()> {
         for &(index, count) in parts.iter().filter(|(_, count)| *count > 0) {
-            let uplink = &mut self.uplinks[index];
-            self.scoreboard.add(Count::Messages, uplink.records(count));
-            uplink.consume(count, &self.null)?;
+            self.uplinks[index].consume(count, &self.null)?;
         }
         Ok(())
     }
@@ -215,7 +242,7 @@ impl Writer {
     /// The committed state with these marks instead.
     pub(super) fn state_with(&self, marks: Vec<Mark>) -> State {
         let (segment, offset, good_to) = (self.live.identity, self.offset, self.good_to);
-        State { segment, offset, good_to, marks, overhang: self.room.overhang }
+        State { segment, offset, good_to, marks, overhang: self.room.overhang, stored: self.stored }
     }
 
     pub(super) fn may_publish(&self) -> bool {

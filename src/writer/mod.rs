@@ -16,6 +16,7 @@ mod place;
 mod plan;
 mod refuse;
 mod rescue;
+mod room;
 mod rotation;
 mod slowness;
 mod startup;
@@ -26,12 +27,12 @@ mod uplink;
 
 use crate::config::Config;
 use crate::exit::{self, Fatal};
-use crate::ipc::commit::{CommitRecord, Mark};
+use crate::ipc::commit::{CommitRecord, Mark, Stored};
 use crate::ipc::control::{Channel, Received, ToSupervisor, ToWriter};
 use crate::ipc::link::PrivatePipe;
 use crate::ipc::scoreboard::{Count, Scoreboard};
 use crate::ipc::seat::WriterSeat;
-use crate::log::Limiter;
+use crate::log::{self, Limiter};
 use crate::store::recovery::CleanEnd;
 use crate::store::schedule::Window;
 use crate::store::segment::Segment;
@@ -39,8 +40,8 @@ use crate::sys::AsFd;
 use crate::sys::poll::{Event, Poller};
 use crate::sys::signals::Signals;
 use file::{Pending, Spare};
-use refuse::Room;
 use rescue::Closing;
+use room::Room;
 use rotation::{Rotation, Shelf};
 use slowness::Slowness;
 use std::fs::File;
@@ -80,7 +81,7 @@ pub fn run(seat: WriterSeat) -> u8 {
     match ended {
         Ok(code) => code,
         Err(fatal) => {
-            error!("{fatal}");
+            error!(ROLE_FAILED, "{fatal}");
             if let Ok(channel) = &mut last_words {
                 channel.send(ToSupervisor::Failed { code: fatal.code, message: fatal.message });
             }
@@ -98,6 +99,10 @@ struct Writer {
     offset: u64,
     /// Of these, what a sync has covered.
     good_to: u64,
+    /// All that is committed, as the record has it.
+    stored: Stored,
+    /// What it had when this writer began.
+    stored_before: Stored,
     /// The period of `rotate.interval` that the live segment's records belong to.
     window: Option<Window>,
     /// Not rotated by the clock before.
@@ -181,6 +186,8 @@ impl Writer {
                 }
             }
             let now = Instant::now();
+            self.scoreboard.stamp(Count::Turned, now);
+            self.scoreboard.set(Count::LogDropped, log::dropped());
             busy = self.store(now)?;
             self.housekeeping(now);
             if let Some(Leave::Finished) = self.sweep()? {
@@ -189,6 +196,7 @@ impl Writer {
             let takes_nothing = self.stalled.is_some() || self.must_move();
             if takes_nothing && self.orphan_until.is_some_and(|until| now >= until) {
                 error!(
+                    ORPHANED_WITH_REST,
                     "the supervisor is dead and the store takes nothing more: leaving; what is left in the pipes was not stored"
                 );
                 return Ok(exit::FAILED);
@@ -250,6 +258,7 @@ impl Writer {
 
     /// The supervisor is dead. Who is turned away by the lock now is told our pid.
     fn orphaned(&mut self) {
+        error!(SUPERVISOR_GONE, "the supervisor is dead: storing what is on its way, then leaving");
         self.finishing = true;
         self.stop_waiting();
         self.orphan_until = Some(Instant::now() + ORPHAN_PATIENCE);
@@ -286,7 +295,7 @@ impl Writer {
     fn drop_broken(&mut self, index: usize, why: &str) -> io::Result<()> {
         let uplink = self.detach(index)?;
         self.scoreboard.add(Count::BrokenLinks, 1);
-        error!("worker link {} carries {why}; its worker is replaced", uplink.id());
+        error!(LINK_BROKEN, "worker link {} carries {why}; its worker is replaced", uplink.id());
         self.channel.send(ToSupervisor::Broken(uplink.id()));
         Ok(())
     }
@@ -312,6 +321,7 @@ impl Writer {
                 if uplink.torn_bytes() > 0 {
                     self.scoreboard.add(Count::TornFrames, 1);
                     info!(
+                        FRAME_TORN { bytes: uplink.torn_bytes() },
                         "dropped {} bytes of an unfinished frame of a dead worker; none of it was echoed",
                         uplink.torn_bytes()
                     );
@@ -344,25 +354,32 @@ impl Writer {
         self.scoreboard.set(Count::OnDisk, 1);
         self.syncer.finish().iter().for_each(|outcome| self.judge(outcome));
         if self.record.failed().is_none() {
+            let begun = Instant::now();
             let result = self.live.file.sync_all();
-            self.judge(&Outcome::of_live(self.live.identity.sequence, self.offset, result));
+            self.judge(&Outcome::of_live(self.live.identity.sequence, self.offset, begun, result));
         }
         self.rotation_retry = None;
         while self.record.failed().is_some() && self.move_on(Instant::now()) {}
         let name = self.live.name.build();
-        info!("{name} ends at byte {}", self.offset);
+        info!(LIVE_SEGMENT_END { file: &name, bytes: self.offset }, "{name} ends at byte {}", self.offset);
         if self.record.failed().is_some() {
-            error!("what could not be synced could not be saved either: the next start will try again");
+            error!(NOT_SAVED, "what could not be synced could not be saved either: the next start will try again");
             return exit::FAILED;
         }
         let noted =
             CleanEnd::write(self.shelf.directory.as_fd(), &self.live.name, self.offset, self.config.store.format);
         if let Err(error) = noted {
-            if refuse::is_full(&error) {
-                warn!("cannot note the clean end of {name}: {error}; the next start will look for torn records");
+            if room::is_full(&error) {
+                warn!(
+                    CLEAN_END_NOT_NOTED { file: &name },
+                    "cannot note the clean end of {name}: {error}; the next start will look for torn records"
+                );
                 return exit::OK;
             }
-            error!("cannot note the clean end of {name}: {error}; the next start will look for torn records");
+            error!(
+                CLEAN_END_FAILED { file: &name },
+                "cannot note the clean end of {name}: {error}; the next start will look for torn records"
+            );
             return exit::FAILED;
         }
         exit::OK

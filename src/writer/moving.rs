@@ -83,6 +83,7 @@ impl Writer {
             self.channel.send(ToSupervisor::Settled(sequence));
         }
         self.stalled = None;
+        self.room.look_soon(now);
         true
     }
 
@@ -90,7 +91,10 @@ impl Writer {
         let length = old.metadata().map(|metadata| metadata.len());
         let cut = length.map(|length| plan::cut(length, kept, self.uncommitted));
         if let Err(error) = cut.and_then(|cut| cut.map_or(Ok(()), |at| old.set_len(at))) {
-            error!("cannot cut {name} at byte {kept}: {error}; what follows there is not part of the store");
+            error!(
+                NOT_CUT { file: &name },
+                "cannot cut {name} at byte {kept}: {error}; what follows there is not part of the store"
+            );
             self.disown(name, kept);
         }
         self.uncommitted = false;
@@ -117,10 +121,12 @@ impl Writer {
                 Progress::UnderWay
             }
             Ok(Some(begun)) => {
-                (self.rotation_retry, self.stuck) = (None, None);
+                self.rotation_retry = None;
                 self.tell_saved(&rotation, &begun);
                 let saves = begun.saves;
-                Progress::Begun(self.install(begun), saves)
+                let old = self.install(begun);
+                self.tell_not_stuck();
+                Progress::Begun(old, saves)
             }
             Err(error) => {
                 self.rotation = Some(rotation);
@@ -130,7 +136,12 @@ impl Writer {
     }
 
     fn stuck(&mut self, error: &io::Error, now: Instant) -> Progress {
-        self.note(error, now);
+        if self.must_move() {
+            self.note(error, now);
+        } else {
+            // Everything is stored, in the old one.
+            self.heed(error, now);
+        }
         self.note_again();
         self.tell_stuck(error);
         self.rotation_retry = Some(now + ROTATION_RETRY);
@@ -143,11 +154,23 @@ impl Writer {
 
     /// Once for each kind of error: what failed first may not be what goes on failing.
     fn tell_stuck(&mut self, error: &io::Error) {
+        self.scoreboard.set(Count::Stuck, 1);
         let kind = Some(error.raw_os_error().unwrap_or(0));
         if std::mem::replace(&mut self.stuck, kind) != kind {
             let after = if self.must_move() { "nothing is echoed until it can" } else { "going on with the old one" };
             let remedy = remedy(error);
-            warn!("cannot begin a new segment: {error}; {after}, trying again every {ROTATION_RETRY:?}{remedy}");
+            warn!(
+                NO_NEW_SEGMENT,
+                "cannot begin a new segment: {error}; {after}, trying again every {ROTATION_RETRY:?}{remedy}"
+            );
+        }
+    }
+
+    fn tell_not_stuck(&mut self) {
+        if self.stuck.take().is_some() {
+            self.scoreboard.set(Count::Stuck, 0);
+            let name = self.live.name.build();
+            notice!(ROTATING_AGAIN { file: &name }, "new segments can be begun again; {name} is live");
         }
     }
 
@@ -159,10 +182,11 @@ impl Writer {
         let old = std::mem::replace(&mut self.live, segment);
         let (good_to, end) = (self.good_to, self.offset);
         (self.good_to, self.offset) = (filled, filled);
+        self.tell_stored();
         (self.dirty, self.leaving, self.rotate_requested) = (false, false, false);
         if let Some(more) = self.rotations_told.admit(u64::try_from(clock::now_seconds()).unwrap_or(0)) {
             let more = if more > 0 { format!(" ({more} more were not logged)") } else { String::new() };
-            info!("live segment {}{more}", self.live.name.build());
+            info!(LIVE_SEGMENT { file: &self.live.name.build() }, "live segment {}{more}", self.live.name.build());
         }
         self.open_window();
         crash::point("rotate-before-old-sync");

@@ -33,6 +33,17 @@ pub(super) struct Opened {
     pub second: OwnedFd,
     /// Torn ends that were set aside.
     pub torn: u64,
+    /// The segment that should be in its place.
+    pub lost: Option<Lost>,
+}
+
+/// A live segment that is not where it was left.
+pub(super) struct Lost {
+    pub name: SegmentName,
+    /// Its bytes that were acknowledged.
+    pub bytes: u64,
+    /// Its file is there, under another name.
+    pub kept: bool,
 }
 
 /// Opens the live segment, as the commit record says or, without one, as the directory does. Also returns what of the
@@ -72,9 +83,9 @@ fn recover(shelf: &mut Shelf, era: Option<Era>, format: Format, scoreboard: &Sco
         }
     };
     if check {
-        notice!("the last end was not a clean one; looking for torn records");
+        notice!(UNCLEAN_END, "the last end was not a clean one; looking for torn records");
     }
-    save_foreign_current(&directory, &segments)?;
+    save_foreign_current(&directory, &segments, None)?;
     let unsaved = rescue::unsaved(&directory, &segments, era)?;
     let oldest = unsaved.first().map(|source| source.name.sequence);
     let rotation = match (oldest, live) {
@@ -106,29 +117,48 @@ fn recover(shelf: &mut Shelf, era: Option<Era>, format: Format, scoreboard: &Sco
     }
     CleanEnd::remove(directory.as_fd())?;
     match offset {
-        0 => info!("live segment {}", live.name.build()),
-        _ => info!("live segment {}, resumed at byte {offset}", live.name.build()),
+        0 => info!(LIVE_SEGMENT { file: &live.name.build() }, "live segment {}", live.name.build()),
+        _ => info!(
+            LIVE_SEGMENT { file: &live.name.build() },
+            "live segment {}, resumed at byte {offset}",
+            live.name.build()
+        ),
     }
-    Ok(Opened { live, offset, good_to: offset, second: begun.second, torn })
+    Ok(Opened { live, offset, good_to: offset, second: begun.second, torn, lost: None })
 }
 
-/// A `current` that is no segment's second name is somebody else's file, or part of a copy: it gets another name before
-/// ours takes its place.
-pub(super) fn save_foreign_current(directory: &Arc<OwnedFd>, segments: &[SegmentName]) -> io::Result<()> {
+/// A `current` that is no segment's second name is somebody else's file, or part of a copy, or the last name of the `live`
+/// segment: it gets another name before a new one takes its place. Returns whether it was the live one's.
+pub(super) fn save_foreign_current(
+    directory: &Arc<OwnedFd>,
+    segments: &[SegmentName],
+    live: Option<(&SegmentName, Identity)>,
+) -> io::Result<bool> {
     let current = match file::stat_at(directory.as_fd(), CURRENT) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         result => result?,
     };
     // The newest is the likeliest.
     for name in segments.iter().rev() {
         let segment = file::stat_at(directory.as_fd(), &name.build())?;
         if (segment.st_dev, segment.st_ino) == (current.st_dev, current.st_ino) {
-            return Ok(());
+            return Ok(false);
         }
     }
     let aside = save_current(directory.as_fd())?;
-    warn!("{CURRENT} is not a file of this store (or the store is a copy); it is kept as {aside}");
-    Ok(())
+    let live = live.filter(|(_, live)| (live.device, live.inode) == (current.st_dev, current.st_ino));
+    match live {
+        Some((name, _)) => crate::error!(
+            LIVE_FILE_KEPT { file: &aside },
+            "{} has lost its name, its records are in {aside}: give it its name back; a new one takes over",
+            name.build()
+        ),
+        None => warn!(
+            FOREIGN_CURRENT { file: &aside },
+            "{CURRENT} is not a file of this store (or the store is a copy); it is kept as {aside}"
+        ),
+    }
+    Ok(live.is_some())
 }
 
 /// Whether a torn end was set aside.
@@ -143,6 +173,7 @@ fn set_torn_aside(
     };
     let name = name.build();
     warn!(
+        TORN_RECORDS_MOVED { file: &name, bytes: moved },
         "unclean end: {moved} bytes after byte {whole} of {name} are no whole record; moved to {aside}; unless power was cut, or somebody else changed the file, none of it was echoed as stored"
     );
     Ok(true)
@@ -160,8 +191,8 @@ fn resume(shelf: &Shelf, base: &State) -> io::Result<Opened> {
         return Err(io::Error::new(io::ErrorKind::NotFound, message));
     }
     let second = live.second_description(shelf.directory.as_fd())?;
-    notice!("going on with {} at byte {offset}", live.name.build());
-    Ok(Opened { live, offset: *offset, good_to: *good_to, second, torn: 0 })
+    notice!(WRITER_CONTINUES { file: &live.name.build() }, "going on with {} at byte {offset}", live.name.build());
+    Ok(Opened { live, offset: *offset, good_to: *good_to, second, torn: 0, lost: None })
 }
 
 /// Descriptions of the newest segments, in the place of those that the supervisor keeps for a writer's successor. An
@@ -184,7 +215,7 @@ fn open_writable(shelf: &Shelf, name: &SegmentName, identity: &Identity) -> io::
     if !denied || !file::stat_at(directory, &file).is_ok_and(ours) {
         return opened;
     }
-    warn!("{file} was made read-only by somebody else; its mode is set again");
+    warn!(LIVE_FILE_READ_ONLY { file: &file }, "{file} was made read-only by somebody else; its mode is set again");
     file::set_mode_at(directory, &file, shelf.mode)?;
     Segment::open(directory, name.clone())
 }
@@ -192,13 +223,23 @@ fn open_writable(shelf: &Shelf, name: &SegmentName, identity: &Identity) -> io::
 /// The live segment is not where it was left: somebody removed or replaced it. What was not committed is still in the
 /// pipes and goes to a new one.
 fn replace_lost(shelf: &mut Shelf, base: &State, format: Format) -> io::Result<Opened> {
-    let Identity { sequence, .. } = base.segment;
-    crate::error!("segment {sequence} is gone, and {} bytes of records with it; a new one takes over", base.offset);
+    let Identity { sequence, start, .. } = base.segment;
+    let name = SegmentName { prefix: shelf.prefix.clone(), sequence, start };
+    // The swap would take its last name away.
+    let kept = save_foreign_current(&shelf.directory, &shelf.list()?, Some((&name, base.segment)))?;
+    if !kept {
+        crate::error!(
+            LIVE_FILE_GONE { bytes: base.offset },
+            "segment {sequence} is gone, and {} bytes of records with it; a new one takes over",
+            base.offset
+        );
+    }
     shelf.last_sequence = shelf.last_sequence.max(sequence);
     let Begun { segment: live, second, .. } = Rotation::new().complete(shelf, clock::now_seconds(), |_| {})?;
     // What was put in the place of a deleted directory may be an older copy, in another format.
     if directory::era(shelf.directory.as_fd()).is_some_and(|era| era.format != format) {
         directory::set_era(shelf.directory.as_fd(), Era { format, since: live.identity.sequence })?;
     }
-    Ok(Opened { live, offset: 0, good_to: 0, second, torn: 0 })
+    let lost = Some(Lost { name, bytes: base.offset, kept });
+    Ok(Opened { live, offset: 0, good_to: 0, second, torn: 0, lost })
 }

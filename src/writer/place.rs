@@ -76,26 +76,34 @@ impl Writer {
         match trouble {
             Some(Trouble::Deleted) => {
                 error!(
+                    STORE_DELETED,
                     "the store's directory {path} was deleted, and all records in it; nothing is echoed until it is there again"
                 );
             }
             Some(Trouble::Unlocked) => error!(
+                LOCK_REMOVED,
                 "{LOCK} in {path} was removed or replaced by somebody else: the store is not safe from a second daemon"
             ),
-            Some(Trouble::Unmarked) => error!("{STORE} in {path} was removed by somebody else"),
+            Some(Trouble::Unmarked) => error!(MARK_REMOVED, "{STORE} in {path} was removed by somebody else"),
             Some(Trouble::Away) => {
                 let at = self.whereabouts();
                 error!(
+                    STORE_MOVED,
                     "{path} no longer leads to the store's directory: {at}; records go on to it there; put it back, or restart the daemon to use {path} as it is now"
                 );
             }
-            None => notice!("the store's directory is {path} again, with all that belongs there"),
+            None => notice!(STORE_FOUND_AGAIN, "the store's directory is {path} again, with all that belongs there"),
         }
     }
 
     /// Tells the supervisor how full the disk is; it must not ask itself, lest a disk that hangs stops it.
     pub(super) fn publish_room(&self) {
-        let percent = file::space(&*self.shelf.directory).ok().and_then(used_percent);
+        let directory = &*self.shelf.directory;
+        if let Ok((size, free)) = file::room(directory) {
+            self.scoreboard.set(Count::DiskSize, size);
+            self.scoreboard.set(Count::DiskFree, free);
+        }
+        let percent = file::space(directory).ok().and_then(used_percent);
         self.scoreboard.set(Count::DiskUsed, percent.map_or(0, |percent| percent + 1));
     }
 

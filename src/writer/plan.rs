@@ -256,7 +256,7 @@ where
     H: Iterator<Item = &'a Header>,
 {
     marks.clear();
-    let mut next = State { segment, offset, good_to, marks, overhang: false };
+    let mut next = State { segment, offset, good_to, marks, ..State::default() };
     for (mark, headers) in parts {
         let mut last = None;
         for header in headers {

@@ -39,10 +39,12 @@ impl Writer {
     /// What a sync has come to.
     pub(super) fn judge(&mut self, outcome: &Outcome) {
         self.scoreboard.add(Count::Syncs, 1);
+        self.tell_sync(outcome.took, outcome.result.is_ok().then_some(outcome.ended));
         let sequence = outcome.sequence;
         if let Err(error) = &outcome.names {
             self.scoreboard.add(Count::Faults, 1);
             error!(
+                DIRECTORY_SYNC_FAILED,
                 "cannot sync the store's directory: {error}; the names of its newest files may not survive a power cut"
             );
         }
@@ -82,6 +84,7 @@ impl Writer {
         let (name, wait) = (name.build(), self.back_off());
         let when = if wait.is_zero() { String::new() } else { format!(" in {wait:?}") };
         error!(
+            SYNC_FAILED { file: &name },
             "cannot sync {name}: {error}; bytes {good_to} to {end} are acknowledged and may not be on the disk: they are saved to a new segment{when}"
         );
     }
@@ -93,7 +96,7 @@ impl Writer {
         // For a start after the end of all: it would find nothing wrong with the file.
         let entry = GoodTo { segment: name.build(), good_to, moved_to: None, lost: Vec::new() };
         if let Err(error) = self.on_disk(|writer| failed::append(writer.shelf.directory.as_fd(), &[entry])) {
-            warn!("cannot note in {} that {} failed: {error}", failed::FAILED, name.build());
+            error!(FAILURE_NOT_NOTED, "cannot note in {} that {} failed: {error}", failed::FAILED, name.build());
         }
     }
 
@@ -117,7 +120,7 @@ impl Writer {
         let moved_to = Some(self.live.name.build());
         let entry = GoodTo { segment: segment.to_owned(), good_to: end, moved_to, lost: Vec::new() };
         if let Err(error) = failed::append(self.shelf.directory.as_fd(), &[entry]) {
-            error!("cannot note in {} where {segment} ends: {error}", failed::FAILED);
+            error!(FAILURE_NOT_NOTED, "cannot note in {} where {segment} ends: {error}", failed::FAILED);
         }
     }
 
@@ -164,20 +167,21 @@ impl Writer {
         }
         let into = begun.segment.name.build();
         let Some(rescue) = rotation.rescue() else {
-            return notice!("the last writer had saved {} bytes to {into}", begun.filled);
+            return notice!(SAVED { file: &into }, "the last writer had saved {} bytes to {into}", begun.filled);
         };
         self.scoreboard.add(Count::Rescued, rescue.records());
         for (source, lost) in rescue.lost() {
             let (name, good_to) = (source.name.build(), source.good_to);
-            notice!("what followed byte {good_to} of {name} is now in {into}");
+            notice!(SAVED { file: &into }, "what followed byte {good_to} of {name} is now in {into}");
             for (from, to) in lost {
                 self.scoreboard.add(Count::LostBytes, to - from);
                 error!(
+                    RECORDS_LOST { file: &name },
                     "bytes {from} to {to} of {name} were acknowledged and cannot be read back as records: they are lost from the store, and kept as they are in {name}.torn"
                 );
             }
         }
-        notice!("saved {} records, {} bytes", rescue.records(), rescue.written());
+        notice!(SAVED { bytes: rescue.written() }, "saved {} records, {} bytes", rescue.records(), rescue.written());
     }
 
     /// Behind the publishing of the new segment: what was saved has one place now.
@@ -222,10 +226,17 @@ pub(super) fn saved_in(directory: &OwnedFd, segments: &[SegmentName], failed: u6
 pub(super) fn cut_moved(directory: &Arc<OwnedFd>) {
     let failed = match Failures::read(directory.as_fd()) {
         Ok(failures) => rescue::cut_moved(directory, &failures),
-        Err(error) => return error!("cannot read {}: {error}", failed::FAILED),
+        Err(error) => {
+            return error!(
+                FAILURES_NOT_READ,
+                "cannot read {}: {error}; what failed in an earlier run is not known",
+                failed::FAILED
+            );
+        }
     };
     for (name, error) in failed {
         error!(
+            NOT_CUT { file: &name },
             "cannot cut {name}: {error}; what was moved away from its end is still there, and not part of the store"
         );
     }
@@ -245,7 +256,11 @@ pub(super) fn unsaved(directory: &OwnedFd, segments: &[SegmentName], era: Option
         }
     }
     let Some((oldest, good_to)) = oldest else { return Ok(Vec::new()) };
-    warn!("{} failed in an earlier run: what follows its byte {good_to} is saved to a new segment", oldest.build());
+    warn!(
+        FAILED_IN_EARLIER_RUN { file: &oldest.build() },
+        "{} failed in an earlier run: what follows its byte {good_to} is saved to a new segment",
+        oldest.build()
+    );
     let mut sources = Vec::new();
     for name in segments.iter().filter(|name| name.sequence >= oldest.sequence) {
         let segment = Segment::open(directory.as_fd(), name.clone())?;

@@ -48,6 +48,7 @@ impl Shelf {
         for (name, form) in segment::take_foreign(directory.as_fd(), &mut all)? {
             let file = form.of(&name.build());
             warn!(
+                FOREIGN_FILE { file: &file },
                 "{file} is no file of this daemon's, whoever put it there; it is left alone, look at it and remove it"
             );
         }
@@ -77,10 +78,17 @@ impl Shelf {
                 io::Error::other(format!("a file has the number {}, the last there is; move it away", u64::MAX))
             })?;
             let name = SegmentName { prefix: self.prefix.clone(), sequence, start: now };
+            let file_name = name.build();
             match Segment::create(self.directory.as_fd(), name, self.mode) {
                 // Somebody else's file under that name: never ours to overwrite; the next number is free.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.last_sequence += 1,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // Half made, and not to be removed: its number is used.
+                    if failed::exists(&*self.directory, &file_name) {
+                        self.last_sequence += 1;
+                    }
+                    return Err(error);
+                }
                 Ok(segment) => {
                     self.last_sequence += 1;
                     return Ok(segment);

@@ -1,9 +1,10 @@
 //! A writer's beginning: the first of a run examines the directory, every later one goes on from the commit record.
 use super::file::{Pending, Spare};
+use super::opening::Lost;
 use super::place::is_deleted;
 use super::plan::{self, Inherited, Newer, Rebirth, Step};
-use super::refuse::Room;
 use super::rescue::{Closing, cut_moved, moved_to, saved_in};
+use super::room::Room;
 use super::rotation::{Rotation, Shelf};
 use super::slowness::Slowness;
 use super::syncer::{Job, Outcome, Syncer};
@@ -11,7 +12,7 @@ use super::uplink::Uplink;
 use super::{Writer, opening};
 use crate::config::Timezone;
 use crate::exit::Fatal;
-use crate::ipc::commit::{CommitRecord, Found, Mark, State};
+use crate::ipc::commit::{CommitRecord, Found, Mark, State, Stored};
 use crate::ipc::control::ToSupervisor;
 use crate::ipc::link::Link;
 use crate::ipc::sandbox;
@@ -46,11 +47,15 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     let (opened, found) =
         opening::open(&mut shelf, record.read(), seat.era, seat.config.store.format, &seat.scoreboard)
             .map_err(cannot)?;
+    let moved = seat.moved;
     let (links, kept) = (std::mem::take(&mut seat.links), std::mem::take(&mut seat.segments));
     let (sequence, second) = (opened.live.identity.sequence, opened.second);
     let mut writer = assemble(seat, shelf, (opened.live, opened.offset), record, tools).map_err(system)?;
     writer.good_to = opened.good_to;
     writer.scoreboard.add(Count::TornRecords, opened.torn);
+    if let Some(lost) = opened.lost {
+        writer.note_lost(&lost, moved);
+    }
     let name = writer.live.name.build();
     writer.channel.send(ToSupervisor::Segment { sequence, name, file: second });
     let segments = writer.shelf.list().map_err(cannot)?;
@@ -65,6 +70,7 @@ pub(super) fn begin(mut seat: WriterSeat) -> Result<Writer, Fatal> {
     writer.inherit(kept, &segments, matches!(found, Found::Pending { .. }));
     drain_private(&writer).map_err(system)?;
     let marks = plan::inheritance(&found).cloned().unwrap_or_default();
+    writer.count_on(marks.stored);
     // A predecessor gave up a batch in its middle and was killed before it had left the segment.
     writer.room.overhang = marks.overhang && marks.segment == writer.live.identity;
     writer.uncommitted = writer.room.overhang;
@@ -121,6 +127,8 @@ fn assemble(
         live,
         offset,
         good_to: 0,
+        stored: Stored::default(),
+        stored_before: Stored::default(),
         window: None,
         clock_rests: Instant::now(),
         record,
@@ -138,7 +146,7 @@ fn assemble(
         room: Room::new(Instant::now()),
         leaving: false,
         rotations_told: Limiter::new(),
-        slowness: Slowness::default(),
+        slowness: Slowness::new(),
         rotation: None,
         rotation_retry: None,
         rotate_requested: false,
@@ -173,6 +181,15 @@ fn drain_private(writer: &Writer) -> io::Result<()> {
 }
 
 impl Writer {
+    /// Goes on counting from what the record knows: what a predecessor committed and had no time to count is in it.
+    fn count_on(&mut self, stored: Stored) {
+        (self.stored, self.stored_before) = (stored, stored);
+        self.scoreboard.set(Count::BytesBefore, stored.bytes);
+        self.tell_stored();
+        // Last: with this one the supervisor takes the others.
+        self.scoreboard.set(Count::MessagesBefore, stored.messages.wrapping_add(1));
+    }
+
     /// Descriptions of the newest segments; the supervisor keeps those of closed ones until they are synced.
     fn reopen(&mut self, live: u64, segments: &[SegmentName]) -> io::Result<Vec<(u64, OwnedFd)>> {
         let reopened = opening::reopened(&self.shelf, segments);
@@ -190,8 +207,9 @@ impl Writer {
         for (sequence, file) in kept {
             match plan::inherited(sequence, live, failed, pending, self.config.server.echo) {
                 Inherited::SyncFirst => {
+                    let begun = Instant::now();
                     let result = File::from(file).sync_data();
-                    self.judge(&Outcome::of_live(sequence, self.offset, result));
+                    self.judge(&Outcome::of_live(sequence, self.offset, begun, result));
                 }
                 Inherited::SyncAside => self.syncer.submit(Job::Inherited { sequence, upto: self.offset, file }),
                 Inherited::Close => self.inherit_closed(sequence, File::from(file), segments, true),
@@ -213,6 +231,19 @@ impl Writer {
         if sync { self.close(closing) } else { self.closing.push(closing) }
     }
 
+    /// A predecessor's live segment is not there. What it had seen destroyed itself, it has counted. In a directory in
+    /// the place of one that was deleted (`moved`) nothing is missing.
+    fn note_lost(&mut self, lost: &Lost, moved: bool) {
+        let is_known = lost.kept || self.record.is_tampered(lost.name.sequence);
+        let destroyed = if is_known { 0 } else { lost.bytes };
+        if moved {
+            self.scoreboard.add(Count::DestroyedBytes, destroyed);
+        } else {
+            self.note_harm(lost.name.build(), lost.bytes, destroyed);
+        }
+        self.record.set_tampered(lost.name.sequence);
+    }
+
     /// Takes a link into service.
     pub(super) fn attach(&mut self, link: Link, mark: Mark) -> io::Result<()> {
         let uplink = Uplink::new(link, mark, self.private.size)?;
@@ -229,7 +260,10 @@ impl Writer {
 
     /// What cannot be repeated is cut off, as after a refusal; the frames that are there are decided on anew.
     fn give_up_batch(&mut self) {
-        error!("a batch that the last writer did not commit cannot be repeated: a link of it was not kept");
+        error!(
+            BATCH_NOT_REPEATED,
+            "a batch that the last writer did not commit cannot be repeated: a link of it was not kept"
+        );
         (self.uncommitted, self.room.overhang) = (true, true);
         self.record.settle(&self.state_with(self.uplinks.iter().map(Uplink::mark).collect()));
     }
@@ -250,7 +284,7 @@ impl Writer {
             parts.push((index, count.ok_or_else(|| io::Error::other("an intended frame is not in its pipe"))?));
         }
         let frames: usize = parts.iter().map(|part| part.1).sum();
-        notice!("repeating a batch of {frames} frames that the last writer did not commit");
+        notice!(BATCH_REPEATED, "repeating a batch of {frames} frames that the last writer did not commit");
         self.uncommitted = true;
         self.pending = Some(Pending { parts, next, step: Step::Write });
         self.store_some(Instant::now())?;

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What to sync.
 #[derive(Debug)]
@@ -54,6 +54,10 @@ pub struct Outcome {
     pub result: io::Result<()>,
     /// What it said of the directory, if that was synced too.
     pub names: io::Result<()>,
+    /// How long it took, and when it ended.
+    pub took: Duration,
+    /// See `took`.
+    pub ended: Instant,
 }
 
 /// The thread and the way to it.
@@ -139,9 +143,10 @@ impl Syncer {
 }
 
 impl Outcome {
-    /// A sync of the live segment's first `upto` bytes.
-    pub fn of_live(sequence: u64, upto: u64, result: io::Result<()>) -> Self {
-        Self { sequence, live: Some(upto), result, names: Ok(()) }
+    /// A sync of the live segment's first `upto` bytes, which has just ended.
+    pub fn of_live(sequence: u64, upto: u64, begun: Instant, result: io::Result<()>) -> Self {
+        let ended = Instant::now();
+        Self { sequence, live: Some(upto), result, names: Ok(()), took: ended - begun, ended }
     }
 }
 
@@ -152,14 +157,16 @@ impl Job {
             true => Err(io::Error::other("its last sync failed")),
             false => file.sync_data(),
         };
+        let begun = Instant::now();
         match self {
-            Self::Live { sequence, upto, file } => Outcome::of_live(sequence, upto, sync(sequence, &file)),
+            Self::Live { sequence, upto, file } => Outcome::of_live(sequence, upto, begun, sync(sequence, &file)),
             Self::Inherited { sequence, upto, file } => {
-                Outcome::of_live(sequence, upto, sync(sequence, &File::from(file)))
+                Outcome::of_live(sequence, upto, begun, sync(sequence, &File::from(file)))
             }
             Self::Closed { sequence, file, directory } => {
                 let names = crate::store::segment::sync_names(&directory);
-                Outcome { sequence, live: None, result: sync(sequence, &file), names }
+                let outcome = Outcome::of_live(sequence, 0, begun, sync(sequence, &file));
+                Outcome { live: None, names, ..outcome }
             }
         }
     }

@@ -5,6 +5,8 @@
 use super::Writer;
 use super::opening::save_foreign_current;
 use super::rotation::Rotation;
+use crate::ipc::scoreboard::Count;
+use crate::store::failed::{self, FAILED, Harm};
 use crate::store::names::CURRENT;
 use crate::sys::{AsFd, file};
 use std::fs::Metadata;
@@ -42,6 +44,17 @@ fn judge(seen: Seen, length: u64, uncommitted: bool) -> Option<Tampered> {
     }
 }
 
+impl Tampered {
+    /// Of `length` acknowledged bytes, with `found` in the file now, those that nobody can read any more.
+    fn destroyed(self, length: u64, found: u64) -> u64 {
+        match self {
+            Self::Deleted => length,
+            Self::Resized => length.saturating_sub(found),
+            Self::Renamed => 0,
+        }
+    }
+}
+
 impl Writer {
     /// Looks whether the live segment is as it was left; if not, the next step is a rotation.
     pub(super) fn examine_live(&mut self) {
@@ -57,30 +70,55 @@ impl Writer {
         if tampered == Tampered::Renamed && self.rotation.is_some() {
             return;
         }
-        let (name, offset, found) = (self.live.name.build(), self.offset, seen.length);
+        self.tell_tampered(tampered, seen.length);
+        if tampered != Tampered::Renamed || !seen.named {
+            let destroyed = tampered.destroyed(self.offset, seen.length);
+            self.note_harm(self.live.name.build(), self.offset, destroyed);
+        }
+        if tampered != Tampered::Renamed {
+            // Nothing more goes into it, also if no new segment can be made for now. Behind the counting: a successor
+            // does not count again.
+            self.record.set_tampered(self.live.identity.sequence);
+        }
+        // Somebody's own file or directory of that name is not ours to replace, and ours may be the last name of its file.
+        let (segments, live) = (self.shelf.list(), (&self.live.name, self.live.identity));
+        let saved = segments.and_then(|segments| save_foreign_current(&self.shelf.directory, &segments, Some(live)));
+        if let Err(error) = saved {
+            crate::warn!(CURRENT_NOT_SEEN, "cannot look what {CURRENT} is now: {error}");
+        }
+        self.rotation.get_or_insert_with(Rotation::new);
+    }
+
+    fn tell_tampered(&self, tampered: Tampered, found: u64) {
+        let (name, offset) = (self.live.name.build(), self.offset);
         match tampered {
             Tampered::Deleted => {
                 crate::error!(
+                    LIVE_FILE_DELETED { file: &name, bytes: offset },
                     "{name} was deleted by somebody else, and {offset} bytes of records with it; a new segment takes over"
                 );
             }
             Tampered::Resized => crate::error!(
+                LIVE_FILE_CHANGED { file: &name, bytes: tampered.destroyed(offset, found) },
                 "{name} was changed by somebody else: {found} bytes instead of {offset}; it is left as it is, a new segment takes over"
             ),
             Tampered::Renamed => {
-                crate::warn!("{name} or {CURRENT} was renamed or removed by somebody else; a new segment takes over");
+                crate::warn!(
+                    LIVE_FILE_RENAMED { file: &name },
+                    "{name} or {CURRENT} was renamed or removed by somebody else; a new segment takes over"
+                );
             }
         }
-        if tampered != Tampered::Renamed {
-            // Nothing more goes into it, also if no new segment can be made for now.
-            self.record.set_tampered(self.live.identity.sequence);
+    }
+
+    /// Counts what others have destroyed, and notes how much should be there: the archiver seals what is.
+    pub(super) fn note_harm(&mut self, segment: String, acknowledged: u64, destroyed: u64) {
+        self.scoreboard.add(Count::DestroyedBytes, destroyed);
+        let harm = Harm { segment, acknowledged };
+        let noted = self.on_disk(|writer| failed::append_harm(writer.shelf.directory.as_fd(), &harm));
+        if let Err(error) = noted {
+            crate::error!(FAILURE_NOT_NOTED, "cannot note in {FAILED} what was done to {}: {error}", harm.segment);
         }
-        // Somebody's own file or directory of that name is not ours to replace.
-        let segments = self.shelf.list();
-        if let Err(error) = segments.and_then(|segments| save_foreign_current(&self.shelf.directory, &segments)) {
-            crate::warn!("cannot look what {CURRENT} is now: {error}");
-        }
-        self.rotation.get_or_insert_with(Rotation::new);
     }
 
     /// Before a batch, also one that is tried again: whether the live segment is there and ends where the writer left it. If
@@ -129,5 +167,12 @@ mod tests {
         assert_eq!(judge(Seen { length: 9, ..well }, 10, true), Some(Tampered::Resized));
         assert_eq!(judge(Seen { named: false, ..well }, 10, false), Some(Tampered::Renamed));
         assert_eq!(judge(Seen { current: false, ..well }, 10, false), Some(Tampered::Renamed));
+    }
+
+    #[test]
+    fn what_is_destroyed_is_what_was_acknowledged_and_cannot_be_read() {
+        assert_eq!((Tampered::Deleted.destroyed(10, 10), Tampered::Renamed.destroyed(10, 10)), (10, 0));
+        let resized = |found| Tampered::Resized.destroyed(10, found);
+        assert_eq!((resized(0), resized(3), resized(10), resized(12)), (10, 7, 0, 0));
     }
 }

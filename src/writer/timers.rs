@@ -5,6 +5,7 @@ use super::file::MOST_CLOSING;
 use super::syncer::Job;
 use crate::config::Echo;
 use crate::ipc::control::ToSupervisor;
+use crate::ipc::scoreboard::Count;
 use crate::store::{clock, schedule};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,8 +29,9 @@ impl Writer {
             self.examined_at = now;
             self.examine_live();
             self.examine_place();
-            self.slowness.waits(self.syncer.waits_since().map(|since| now.saturating_duration_since(since)));
+            self.slowness.waits(self.syncer.waits_since().map(|since| now.saturating_duration_since(since)), now);
         }
+        self.look_for_room(now);
         self.rotate_requested &= self.offset > 0;
         if self.wants_rotation() {
             self.move_on(now);
@@ -56,6 +58,8 @@ impl Writer {
         let rotate = &self.config.rotate;
         let since = if self.offset == 0 { clock::now_seconds() } else { self.live.name.start };
         self.window = rotate.interval.map(|interval| schedule::window_in(rotate.timezone, since, interval));
+        let end = self.window.and_then(|window| u64::try_from(window.end).ok());
+        self.scoreboard.set(Count::NextRotation, end.unwrap_or(0));
     }
 
     /// How long to wait for news. Only a deed that can be done then counts: anything else would spin.

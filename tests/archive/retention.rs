@@ -1,6 +1,7 @@
 //! Each rule holds soon after it was passed (2 s by design; here five times that, since the machine may be busy).
 use crate::shim::Shim;
 use crate::store::{closed, feed, manifest};
+use crate::support::control::status;
 use crate::support::daemon::{Daemon, Setup};
 use crate::support::home::Home;
 use crate::support::load::{Load, OnBreak, Shape};
@@ -132,6 +133,11 @@ fn a_full_disk_prunes() {
         });
         load.progress(500);
         assert_eq!(load.broken(), 0, "a connection was lost");
+        // It is the policy at its work: no fault, and no full disk, unless the machine had no time for it.
+        let writer = &status(&daemon)["totals"]["writer"];
+        let told = daemon.log().matches("nothing is echoed until it can").count();
+        assert!(writer["faults"] == 0 && writer["waits_for_room"].as_u64() > Some(3), "{writer}");
+        assert!(told <= 3, "{told} lines tell of a full disk");
         small.give_room();
         load.finish();
         daemon.stop();

@@ -5,6 +5,7 @@
 mod support;
 
 mod commands;
+mod connections;
 mod place;
 
 use serde_json::Value;

@@ -1,6 +1,7 @@
 //! Disks that are full, out of inodes, or fail: real ext4 on loop-mounted images.
 use crate::support::checker::{self, Expect};
 use crate::support::client::History;
+use crate::support::control::status;
 use crate::support::daemon::{Daemon, Setup};
 use crate::support::disk::{Disk, Make};
 use crate::support::framing::Format;
@@ -8,6 +9,7 @@ use crate::support::harm;
 use crate::support::home::Home;
 use crate::support::load::{Load, OnBreak, Shape};
 use crate::support::{DEADLINE, came_true, wait_until};
+use serde_json::Value;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -106,11 +108,17 @@ fn without_inodes_the_old_file_goes_on_and_rotation_comes_back() {
     wait_until(DEADLINE, "the old file goes on", || fs::metadata(&current).unwrap().len() > 4 * LIMIT);
     assert!(daemon.log().contains("going on with the old one"), "the log does not say so");
     load.progress(500);
+    // Everything is stored: nothing to take the daemon out of service for.
+    let report = status(&daemon);
+    assert!(report["rotation_stuck"] == true && report["full"] == false, "{report}");
+    assert_eq!(report["health"], Value::Array(vec![]));
     let long = checker::files(disk.place()).last().expect("the live file").sequence;
     fillers.iter().for_each(|filler| fs::remove_file(filler).unwrap());
     let begin = Instant::now();
     let rotated = || checker::files(disk.place()).last().is_some_and(|file| file.sequence > long + 2);
     wait_until(DEADLINE, "rotations again", rotated);
+    assert_eq!(status(&daemon)["rotation_stuck"], false);
+    assert_eq!(told(&daemon, "new segments can be begun again"), 1);
     println!("from free inodes to three rotations {:?}", begin.elapsed());
     let histories = load.finish();
     daemon.stop();

@@ -19,7 +19,7 @@ const MOST_CALLS: u64 = 20_000;
 /// Lines that it may cost.
 const MOST_LINES: usize = 60;
 
-const WRITER: [(&str, &[Errno]); 9] = [
+const WRITER: [(&str, &[Errno]); 10] = [
     ("pwritev", &[Errno::EIO, Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS]),
     ("fdatasync", &[Errno::EIO, Errno::ENOSPC, Errno::EDQUOT]),
     ("fsync", &[Errno::EIO, Errno::ENOSPC]),
@@ -28,6 +28,7 @@ const WRITER: [(&str, &[Errno]); 9] = [
     ("renameat", &[Errno::ENOSPC, Errno::EIO]),
     ("unlinkat", &[Errno::EROFS]),
     ("fstatat", &[Errno::EIO]),
+    ("fchmod", &[Errno::EIO]),
     ("sendmsg", &[Errno::ETOOMANYREFS]),
 ];
 const SUPERVISOR: [(&str, &[Errno]); 7] = [

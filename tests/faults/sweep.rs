@@ -103,7 +103,7 @@ const MOST_CALLS: u64 = 60_000;
 /// Lines that a run with one fault may log.
 const MOST_LINES: usize = 200;
 /// Values of k that the reduced sweep takes of each pair.
-const SAMPLES: u64 = 3;
+const SAMPLES: u64 = 2;
 
 /// A call and how it fails.
 #[derive(Clone)]

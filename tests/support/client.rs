@@ -218,7 +218,7 @@ impl Client {
         self.history.echoed_bytes + self.due.len() - self.due_head - self.history.sent_bytes
     }
 
-    pub(super) fn stream(&self) -> &TcpStream {
+    pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
 

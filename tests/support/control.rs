@@ -29,7 +29,8 @@ pub fn tell_at(daemon: &Daemon, socket: &Path, word: &str) -> Ended {
 /// What `status --json` prints.
 pub fn status(daemon: &Daemon) -> Value {
     let ended = tell(daemon, &["status", "--json"]);
-    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    // 1: it does not serve as it should, and says how it is all the same.
+    assert!(ended.code <= 1 && ended.stderr.is_empty(), "{ended:?}");
     serde_json::from_str(&ended.stdout).expect("one JSON object")
 }
 

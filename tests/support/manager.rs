@@ -82,6 +82,14 @@ impl Manager {
         kept.iter_mut().filter(|(name, _)| name == from).for_each(|(name, _)| to.clone_into(name));
     }
 
+    /// Overwrites the first bytes of a kept memory.
+    pub fn overwrite_kept(&self, name: &str, bytes: &[u8]) {
+        let kept = self.shared.kept.lock().unwrap();
+        let (_, memory) = kept.iter().find(|(kept, _)| kept == name).expect("it is kept");
+        let memory = std::fs::File::from(memory.try_clone().unwrap());
+        std::os::unix::fs::FileExt::write_all_at(&memory, bytes, 0).unwrap();
+    }
+
     /// Stops reading, as a frozen manager does: the socket's queue fills.
     pub fn go_deaf(&self) {
         self.shared.deaf.store(true, Ordering::SeqCst);

@@ -29,7 +29,11 @@ impl Small {
     }
 
     fn mount(&self, flags: MsFlags, size: u64) -> nix::Result<()> {
-        let options = format!("size={size},mode=0750,uid=65534,gid=65534");
+        self.mount_with(flags, &format!("size={size}"))
+    }
+
+    fn mount_with(&self, flags: MsFlags, options: &str) -> nix::Result<()> {
+        let options = format!("{options},mode=0750,uid=65534,gid=65534");
         mount(Some("tmpfs"), &self.store, Some("tmpfs"), flags, Some(options.as_str()))
     }
 
@@ -38,12 +42,27 @@ impl Small {
         self.mount(MsFlags::MS_REMOUNT, ROOM).unwrap();
     }
 
+    /// Leaves room for no more files, nor links to them.
+    pub fn leave_no_inodes(&self) {
+        let found = statvfs(&self.store).unwrap();
+        let used = found.files() - found.files_free();
+        self.mount_with(MsFlags::MS_REMOUNT, &format!("nr_inodes={used}")).unwrap();
+    }
+
+    pub fn give_inodes(&self) {
+        self.mount_with(MsFlags::MS_REMOUNT, "nr_inodes=100000").unwrap();
+    }
+
+    /// Bytes that are used.
+    pub fn used(&self) -> u64 {
+        let found = statvfs(&self.store).unwrap();
+        (found.blocks() - found.blocks_free()) * found.fragment_size()
+    }
+
     /// Leaves room for `more` bytes only.
     pub fn leave_room(&self, more: u64) {
         loop {
-            let found = statvfs(&self.store).unwrap();
-            let used = (found.blocks() - found.blocks_free()) * found.fragment_size();
-            match self.mount(MsFlags::MS_REMOUNT, used + more) {
+            match self.mount(MsFlags::MS_REMOUNT, self.used() + more) {
                 // More was written since the look.
                 Err(Errno::EINVAL) => {}
                 result => return result.unwrap(),

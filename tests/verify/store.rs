@@ -123,6 +123,8 @@ pub fn seal(directory: &Path, plain: &[PathBuf]) {
             lowest: times.iter().min().cloned(),
             highest: times.iter().max().cloned(),
             good_to: None,
+            torn: None,
+            acknowledged: None,
             blake3: blake3::hash(&bytes).to_hex().to_string(),
         };
         manifest.append(directory.as_fd(), vec![Line::Seal(seal)], false).unwrap();

@@ -1,6 +1,7 @@
 //! echostored itself, in one of its echo modes.
 use super::{Kind, Server, attached, await_ready, spawn, write};
 use crate::places::free_address;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Instant;
@@ -14,11 +15,13 @@ pub struct Settings {
     pub kept: usize,
     /// `server.max-message-size`.
     pub largest: &'static str,
+    /// `metrics.listen`; `None`: off.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { workers: None, kept: KEPT, largest: "64KiB" }
+        Self { workers: None, kept: KEPT, largest: "64KiB", metrics: None }
     }
 }
 
@@ -34,10 +37,12 @@ pub fn start(kind: Kind, home: tempfile::TempDir, binary: &Path, settings: &Sett
     let echo = kind.echo().ok_or("not ours")?;
     let (address, path) = (free_address()?, home.path());
     let workers = settings.workers.map_or("\"auto\"".to_owned(), |workers| workers.to_string());
+    let metrics = settings.metrics.map_or_else(String::new, |address| address.to_string());
     let config = format!(
         "[server]\nlisten = [\"{address}\"]\nworkers = {workers}\necho = \"{echo}\"\nmax-message-size = \"{}\"\n\
          [limits]\nmax-connections = 20000\n[store]\ndirectory = \"{home}/store\"\n[rotate]\nmax-size = \"64MiB\"\n\
-         [retain]\nmax-files = {}\n[daemon]\npid-file = \"{home}/pid\"\n[control]\nsocket = \"{home}/control.sock\"\n",
+         [retain]\nmax-files = {}\n[daemon]\npid-file = \"{home}/pid\"\n[control]\nsocket = \"{home}/control.sock\"\n\
+         [metrics]\nlisten = \"{metrics}\"\n",
         settings.largest,
         settings.kept,
         home = path.display()

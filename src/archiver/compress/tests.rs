@@ -20,7 +20,7 @@ fn store(lines: usize) -> (tempfile::TempDir, Vec<u8>) {
 }
 
 fn seal(directory: BorrowedFd<'_>, form: Form, cut: Option<u64>) -> Seal {
-    let mut sealing = Sealing::begin(directory, &name(), form, cut, None).unwrap();
+    let mut sealing = Sealing::begin(directory, &name(), form, cut, None, None).unwrap();
     loop {
         if let Some(seal) = sealing.step().unwrap() {
             return seal;

@@ -69,6 +69,8 @@ fn a_program_that_is_not_there_fails_and_waits() {
         lowest: None,
         highest: None,
         good_to: None,
+        torn: None,
+        acknowledged: None,
         blake3: "00".repeat(32),
     };
     let now = Instant::now();
@@ -96,6 +98,8 @@ fn one_that_takes_too_long_is_ended_and_then_killed() {
         lowest: None,
         highest: None,
         good_to: None,
+        torn: None,
+        acknowledged: None,
         blake3: "00".repeat(32),
     };
     let now = Instant::now();

@@ -78,7 +78,7 @@ pub(super) const LOOP_OLD: &[Row] = &[(SYS_epoll_wait, Always), (SYS_poll, Alway
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const LOOP_OLD: &[Row] = &[];
 
-/// A worker's connections. No `socket`, `bind`, `listen`, `connect`; of `fcntl` nothing that makes a descriptor or a pipe
+/// The connections of a worker, or of the exporter. No `socket`, `bind`, `listen`, `connect`; of `fcntl` nothing that makes a descriptor or a pipe
 /// larger.
 pub(super) const CONNECTIONS: &[Row] = &[
     (SYS_accept4, Always),

@@ -6,6 +6,7 @@
 //! | worker | nothing | no TCP `bind`, `connect`; no signal, no abstract socket | [`calls::LOOP`], [`calls::CONNECTIONS`] |
 //! | writer | the store's directory; `/dev/null`; the time zones, if `rotate.timezone = "local"` | the same | `LOOP`, [`calls::FILES`], [`calls::PIPES`] |
 //! | archiver | the store's directory | the same | `LOOP`, `FILES`, [`calls::CHILD`] |
+//! | exporter | nothing | the same | `LOOP`, `CONNECTIONS` |
 //! | hook runner | as the supervisor | as the supervisor | as the supervisor |
 //!
 //! `no_new_privs` holds for all. The supervisor has no wall: what it needs of the file system changes with each reload, and
@@ -80,7 +81,10 @@ pub fn confine_supervisor(mode: Mode) -> Result<InForce, Fatal> {
         if mode == Mode::Required {
             return Err(refusal(&format!("this kernel has no {missing}")));
         }
-        crate::warn!("this kernel has no {missing}: the processes run without (security.sandbox = \"auto\")");
+        crate::warn!(
+            SANDBOX_MISSING,
+            "this kernel has no {missing}: the processes run without (security.sandbox = \"auto\")"
+        );
     }
     sandbox::no_new_privs().or_else(|error| unless_required(mode, "set no_new_privs", &error))?;
     let filter = || -> io::Result<()> {
@@ -88,7 +92,8 @@ pub fn confine_supervisor(mode: Mode) -> Result<InForce, Fatal> {
         seccomp::refuse(&[calls::NOBODY, calls::NOBODY_OLD].concat(), Answer::NotPermitted)
     };
     let seccomp = settle_filter(mode, filter)?;
-    breakout::attempt("supervisor").inspect(|said| crate::notice!("breakout {said}"));
+    breakout::attempt("supervisor")
+        .inspect(|said| crate::log::write(crate::config::Level::Notice, None, &[], format_args!("breakout {said}")));
     Ok(InForce { no_new_privs: sandbox::has_no_new_privs(), landlock: 0, seccomp })
 }
 
@@ -131,7 +136,8 @@ pub fn filter(role: Role, mode: Mode, landlock: u8) -> Result<InForce, Fatal> {
         Some(rows) if mode != Mode::Off => settle_filter(mode, || seccomp::allow_only(&rows))?,
         _ => false,
     };
-    breakout::attempt(&format!("{role:?}").to_lowercase()).inspect(|said| crate::notice!("breakout {said}"));
+    breakout::attempt(&format!("{role:?}").to_lowercase())
+        .inspect(|said| crate::log::write(crate::config::Level::Notice, None, &[], format_args!("breakout {said}")));
     Ok(InForce { no_new_privs: sandbox::has_no_new_privs(), landlock, seccomp })
 }
 
@@ -139,7 +145,7 @@ pub fn filter(role: Role, mode: Mode, landlock: u8) -> Result<InForce, Fatal> {
 fn allowed(role: Role) -> Option<Vec<Row>> {
     let tables: &[&[Row]] = match role {
         Role::Supervisor => return None,
-        Role::Worker => &[calls::LOOP, calls::LOOP_OLD, calls::CONNECTIONS],
+        Role::Worker | Role::Exporter => &[calls::LOOP, calls::LOOP_OLD, calls::CONNECTIONS],
         Role::Writer => &[calls::LOOP, calls::LOOP_OLD, calls::FILES, calls::FILES_OLD, calls::PIPES],
         Role::Archiver => &[calls::LOOP, calls::LOOP_OLD, calls::FILES, calls::FILES_OLD, calls::CHILD],
     };
@@ -159,7 +165,10 @@ fn unless_required(mode: Mode, what: &str, error: &io::Error) -> Result<(), Fata
     if mode == Mode::Required {
         return Err(refusal(&format!("cannot {what}: {error}")));
     }
-    crate::warn!("cannot {what}: {error}; this process goes on without (security.sandbox = \"auto\")");
+    crate::warn!(
+        SANDBOX_INCOMPLETE,
+        "cannot {what}: {error}; this process goes on without (security.sandbox = \"auto\")"
+    );
     Ok(())
 }
 
@@ -194,7 +203,9 @@ mod tests {
     #[test]
     fn no_call_has_two_rows() {
         let nobody: Vec<i64> = [calls::NOBODY, calls::NOBODY_OLD].concat().into_iter().map(|(call, _)| call).collect();
-        for mut all in [nobody, calls_of(Role::Worker), calls_of(Role::Writer), calls_of(Role::Archiver)] {
+        for mut all in
+            [nobody, calls_of(Role::Worker), calls_of(Role::Writer), calls_of(Role::Archiver), calls_of(Role::Exporter)]
+        {
             let count = all.len();
             all.sort_unstable();
             all.dedup();
@@ -218,7 +229,7 @@ mod tests {
             libc::SYS_pidfd_send_signal,
             libc::SYS_seccomp,
         ];
-        for role in [Role::Worker, Role::Writer, Role::Archiver] {
+        for role in [Role::Worker, Role::Writer, Role::Archiver, Role::Exporter] {
             let allowed = calls_of(role);
             assert!(forbidden.iter().all(|call| !allowed.contains(call)), "{role:?}");
             assert!(calls::NOBODY.iter().all(|(call, _)| !allowed.contains(call)), "{role:?}");

@@ -25,6 +25,13 @@ pub struct Seal {
     /// A write or sync failed: what followed this byte was moved away, or could not be saved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good_to: Option<u64>,
+    /// Bytes that were set aside beside it when it was closed, in a file of its name with `.torn` behind it: no whole records,
+    /// whose messages were never acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torn: Option<u64>,
+    /// Somebody else changed it while it was live, when so many of its bytes had been acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<u64>,
     /// BLAKE3 of its bytes, not compressed, as 64 hexadecimal digits.
     pub blake3: String,
 }

@@ -16,6 +16,8 @@ fn seal(sequence: u64) -> Line {
         lowest: Some("2026-11-22T08:42:00.000000Z".into()),
         highest: None,
         good_to: None,
+        torn: None,
+        acknowledged: None,
         blake3: "ab".repeat(32),
     })
 }

@@ -32,6 +32,8 @@ pub enum Wish {
         /// The segment's number.
         from: Option<u64>,
     },
+    /// That the workers have named their connections, since then.
+    Connections(Instant),
 }
 
 #[derive(Debug)]

@@ -30,7 +30,10 @@ impl Door {
             Err(obstacle) if control.socket.is_some() => Err(fatal(obstacle, &path)),
             Err(obstacle) => {
                 let Fatal { message, .. } = fatal(obstacle, &path);
-                crate::notice!("{message}; until then status, reload and rotate do not reach this daemon");
+                crate::notice!(
+                    NO_CONTROL_SOCKET,
+                    "{message}; until then status, reload and rotate do not reach this daemon"
+                );
                 Ok(None)
             }
         }

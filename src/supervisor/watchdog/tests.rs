@@ -29,7 +29,7 @@ fn who_does_not_move_hangs_and_is_told_of_once() {
     assert_eq!(words(Some(3), &[STANDS; 20]), [Word::Hangs(SECOND * 3)]);
     let again = [[STANDS; 9].as_slice(), &[moves(2)], &[moves(2); 9]].concat();
     assert_eq!(words(Some(3), &again), [Word::Hangs(SECOND * 3), Word::GoesOn(SECOND * 9), Word::Hangs(SECOND * 3)]);
-    assert_eq!(words(None, &[STANDS; 20]), [], "nobody asks");
+    assert_eq!(words(None, &[STANDS; 20]), [Word::Hangs(SECOND * 10)], "told, though nobody asks");
 }
 
 #[test]
@@ -110,9 +110,10 @@ fn a_supervisor_that_was_paused_blames_nobody() {
 fn more_time_is_asked_for_only_after_work() {
     let begin = Instant::now();
     let mut watchdog = Watchdog::new(None, begin);
-    let mut asked = |tenths: u32, work| watchdog.has_worked(work, begin + SECOND / 10 * tenths);
+    let mut asked = |tenths: u32, work| watchdog.has_worked(work, tenths > 50, begin + SECOND / 10 * tenths);
     assert!(!asked(5, 7), "too early");
     assert!(asked(10, 7) && !asked(15, 8) && asked(20, 8) && !asked(30, 8) && asked(40, 9));
+    assert!(!asked(60, 10) && !asked(70, 10) && asked(80, 11), "what was done before the stop");
 }
 
 #[test]

@@ -137,7 +137,8 @@ fn failed(error: &io::Error) -> u8 {
 }
 
 impl Colour {
-    fn wanted(self, terminal: bool) -> bool {
+    /// Whether there are to be colours.
+    pub fn wanted(self, terminal: bool) -> bool {
         let variable = |name| std::env::var_os(name).unwrap_or_default();
         match self {
             Self::Always => true,

@@ -57,6 +57,8 @@ fn seal(store: &Golden, sequence: u64, (lowest, highest): (&str, &str)) {
         lowest: Some(lowest.into()),
         highest: Some(highest.into()),
         good_to: None,
+        torn: None,
+        acknowledged: None,
         blake3: String::new(),
     };
     Manifest::read(directory.as_fd()).unwrap().append(directory.as_fd(), vec![Line::Seal(seal)], false).unwrap();

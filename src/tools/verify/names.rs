@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::report::{Kind, Place, Report};
 use crate::store::manifest::{MANIFEST, Manifest};
+use crate::store::names::Form;
 use crate::store::reader::Listing;
 
 /// All of it.
@@ -14,6 +15,7 @@ pub fn check(listing: &Listing, manifest: &Manifest, report: &mut Report<'_, imp
     check_numbers(listing, manifest, report)?;
     check_current(listing, report)?;
     check_manifest(listing, manifest, report)?;
+    check_harmed(listing, manifest, report)?;
     tell_failed(listing, report)
 }
 
@@ -181,6 +183,37 @@ fn tell_doubles(listing: &Listing, report: &mut Report<'_, impl Write>) -> io::R
             let what =
                 format_args!("{} is the one that counts; compression is under way, or was interrupted", segment.file);
             report.note(Some(Place::file(&other)), what)?;
+        }
+    }
+    Ok(())
+}
+
+/// Files that were not as the writer had left them: what was sealed of one is what was found of it.
+fn check_harmed(listing: &Listing, manifest: &Manifest, report: &mut Report<'_, impl Write>) -> io::Result<()> {
+    for segment in &listing.segments {
+        let (name, seal) = (segment.name.build(), manifest.seal(&segment.name));
+        let acknowledged = match seal {
+            Some(seal) => seal.acknowledged,
+            None => listing.harmed.iter().find(|harm| harm.segment == name).map(|harm| harm.acknowledged),
+        };
+        // Of one that failed, too, the end is elsewhere; and how long a compressed one is stands in its seal.
+        let known = seal.is_some() || segment.form == Form::Plain;
+        let moved = segment.cut.is_some() || seal.is_some_and(|seal| seal.good_to.is_some());
+        let bytes = seal.map_or(segment.length, |seal| seal.bytes);
+        let Some(acknowledged) = acknowledged.filter(|one| *one != bytes && known && !moved) else { continue };
+        let place = Place::file(&segment.file).to(acknowledged.max(bytes) - 1);
+        if bytes < acknowledged {
+            let what = format_args!(
+                "somebody else changed it while it was live: {acknowledged} bytes of it had been acknowledged, {bytes} were left: bytes {bytes}-{} are lost, or as many elsewhere",
+                acknowledged - 1
+            );
+            report.problem(Kind::Harmed, place, what)?;
+        } else {
+            let what = format_args!(
+                "somebody else changed it while it was live: {acknowledged} bytes of it had been acknowledged, {bytes} were there: bytes {acknowledged}-{} are none of the daemon's, or as many elsewhere",
+                bytes - 1
+            );
+            report.problem(Kind::Harmed, place, what)?;
         }
     }
     Ok(())

@@ -30,6 +30,8 @@ pub enum Kind {
     Current,
     /// The manifest itself.
     Manifest,
+    /// One that somebody else changed while it was live.
+    Harmed,
     /// A file is not what was sealed.
     Seal,
     /// A file that should be sealed.
@@ -46,13 +48,14 @@ pub enum Kind {
 
 impl Kind {
     /// All, in the order of the page.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Name,
         Self::Sequence,
         Self::Missing,
         Self::Gone,
         Self::Current,
         Self::Manifest,
+        Self::Harmed,
         Self::Seal,
         Self::Unsealed,
         Self::Unreadable,

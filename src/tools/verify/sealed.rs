@@ -13,7 +13,17 @@ fn seal(sequence: u64, bytes: &[u8]) -> Line {
     let records = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
     let blake3 = blake3::hash(bytes).to_hex().to_string();
     let (segment, bytes) = (name(sequence), bytes.len() as u64);
-    Line::Seal(Seal { segment, records, bytes, lowest: time(), highest: time(), good_to: None, blake3 })
+    Line::Seal(Seal {
+        segment,
+        records,
+        bytes,
+        lowest: time(),
+        highest: time(),
+        good_to: None,
+        torn: None,
+        acknowledged: None,
+        blake3,
+    })
 }
 
 fn pruned(sequence: u64) -> Line {

@@ -342,7 +342,7 @@ impl Writer {
     pub fn publish(&self, world: &mut World<'_>) -> Deed<()> {
         let marks = self.uplinks.iter().map(|uplink| uplink.mark).collect();
         let segment = Identity { sequence: self.live, ..Identity::default() };
-        world.record.intend(&State { segment, offset: self.offset, good_to: self.good_to, marks, overhang: false });
+        world.record.intend(&State { segment, offset: self.offset, good_to: self.good_to, marks, ..State::default() });
         world.step(Site::PublishIntended)?;
         world.record.commit();
         world.step(Site::Published)

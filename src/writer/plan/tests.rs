@@ -3,7 +3,7 @@ use nix::libc::{EIO, ENOSPC, EROFS};
 
 fn state(sequence: u64, offset: u64) -> State {
     let marks = vec![Mark { id: 7, through: offset, ..Mark::default() }];
-    State { segment: Identity { sequence, ..Identity::default() }, offset, good_to: 0, marks, overhang: false }
+    State { segment: Identity { sequence, ..Identity::default() }, offset, good_to: 0, marks, ..State::default() }
 }
 
 fn in_a_batch() -> Found {
