@@ -221,11 +221,13 @@ impl Supervisor {
 
 fn kill_late(worker: &mut Worker) {
     let (number, pid) = (worker.number, worker.pid);
-    worker.killed = true;
-    crate::warn!(
-        WORKER_LATE { worker: number, pid: pid.as_raw() },
-        "worker {number} ({pid}) does not leave; it is killed"
-    );
+    // In a call that does not return it cannot even be killed: told once.
+    if !std::mem::replace(&mut worker.killed, true) {
+        crate::warn!(
+            WORKER_LATE { worker: number, pid: pid.as_raw() },
+            "worker {number} ({pid}) does not leave; it is killed"
+        );
+    }
     let _ = process::signal_child(pid, Signal::SIGKILL);
 }
 
