@@ -9,6 +9,7 @@ use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
+use support::control;
 use support::daemon::{Daemon, Setup};
 use support::home::Home;
 use support::small::Small;
@@ -80,7 +81,8 @@ fn without_it_nothing_is_told() {
     let (mut stream, first) = connect(&daemon);
     converse(&mut stream, "one\n");
     drop(stream);
-    // A reload turns it on for those who come to the new workers.
+    wait_until(DEADLINE, "an empty house", || control::status(&daemon)["connections"] == 0);
+    // A reload turns it on, for those that are there, too.
     daemon.reconfigure(|setup| setup.set("log.access", true));
     daemon.signal(Signal::SIGHUP);
     wait_until(DEADLINE, "a client that is told of", || {

@@ -6,6 +6,7 @@ mod support;
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use support::control;
 use support::daemon::{Daemon, Setup, free_address};
 use support::{DEADLINE, processes, wait_until};
 
@@ -147,4 +148,32 @@ fn stir_a_little(daemon: &Daemon) {
     let mut client = TcpStream::connect(daemon.address).unwrap();
     client.write_all(b"x\n").unwrap();
     client.read_exact(&mut [0; 2]).unwrap();
+}
+
+/// A connection may outlive many reloads.
+#[test]
+fn who_finishes_old_connections_follows() {
+    let mut daemon = Setup::default().start();
+    let client = || {
+        let mut client = TcpStream::connect(daemon.address).unwrap();
+        client.write_all(b"x\n").unwrap();
+        client.read_exact(&mut [0; 2]).unwrap();
+        client
+    };
+    let mut old: Vec<TcpStream> = (0..20).map(|_| client()).collect();
+    let own: Vec<String> = old.iter().map(|client| client.local_addr().unwrap().to_string()).collect();
+    daemon.reconfigure(|setup| setup.set("log.format", "json").set("log.access", true));
+    daemon.signal(Signal::SIGHUP);
+    wait_until(DEADLINE, "the reload", || daemon.log().contains(r#""event":"reload-done""#));
+    // The end of one that leaves before its worker has looked up is not told: that of the next one is.
+    let told = (0..old.len()).rev().any(|rest| {
+        old.truncate(rest);
+        wait_until(DEADLINE, "its end", || control::status(&daemon)["connections"] == rest);
+        let log = daemon.log();
+        let json = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let mut ends = json.filter(|line| line["event"] == "connection-closed");
+        ends.any(|line| own.iter().any(|own| line["peer"] == own.as_str()))
+    });
+    assert!(told, "{}", daemon.log());
+    daemon.stop();
 }

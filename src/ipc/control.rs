@@ -8,6 +8,7 @@ mod packets;
 
 use super::link::Link;
 use super::report::Guest;
+use crate::config::Log;
 use crate::sys::{OwnedFd, RawFd};
 
 pub use channel::{Channel, Received};
@@ -46,6 +47,8 @@ pub enum ToWorker {
     Abort,
     /// Name the busiest connections: [`ToSupervisor::Guest`] for each, and [`ToSupervisor::Counted`].
     Count,
+    /// Log so from now on: a reload has changed it, and old connections may live long.
+    Log(Log),
 }
 
 /// Supervisor → archiver.
@@ -117,6 +120,7 @@ pub trait Message: Sized {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Level, LogFormat};
     use crate::ipc::link;
     use crate::sys::fdpass;
 
@@ -159,11 +163,22 @@ mod tests {
     }
 
     #[test]
+    fn how_to_log_comes_back() {
+        for level in [Level::Error, Level::Warn, Level::Notice, Level::Info, Level::Debug] {
+            let log = Log { level, format: LogFormat::Json, access: level == Level::Info };
+            assert_eq!(ToWorker::decode(&ToWorker::Log(log).encode().0, vec![]), Some(ToWorker::Log(log)));
+        }
+    }
+
+    #[test]
     fn malformed_packets_are_refused() {
         assert!(ToWriter::decode(&[], vec![]).is_none());
         assert!(ToWriter::decode(&[0, 1, 2], vec![]).is_none());
         assert!(ToWriter::decode(&[9], vec![]).is_none());
         assert!(ToWorker::decode(&[4], vec![]).is_none());
+        assert!(
+            [[4, 5, 0, 0], [4, 0, 2, 0], [4, 0, 0, 2]].iter().all(|bytes| ToWorker::decode(bytes, vec![]).is_none())
+        );
         assert!(ToSupervisor::decode(&[2, 0, 0, 0, 0, 0, 0, 0, 0], vec![]).is_none());
     }
 }

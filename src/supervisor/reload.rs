@@ -85,6 +85,8 @@ impl Supervisor {
         }
         if old.log != self.config.log {
             self.export.retire(now);
+            let log = ToWorker::Log(self.config.log);
+            self.workers.iter_mut().for_each(|worker| worker.channel.send(log));
         }
         Ok(())
     }

@@ -121,18 +121,22 @@ impl Story {
     }
 }
 
-/// What the access log knows of the listeners.
+/// Whether there is an access log, and what it knows of the listeners.
 #[derive(Debug)]
-pub struct Access(Vec<String>);
+pub struct Access {
+    /// `log.access`.
+    pub wanted: bool,
+    listeners: Vec<String>,
+}
 
 impl Access {
     /// For these.
-    pub fn new(entrances: &[Entrance]) -> Self {
-        Self(entrances.iter().map(|entrance| entrance.place.clone()).collect())
+    pub fn new(wanted: bool, entrances: &[Entrance]) -> Self {
+        Self { wanted, listeners: entrances.iter().map(|entrance| entrance.place.clone()).collect() }
     }
 
     fn listener(&self, entrance: usize) -> &str {
-        self.0.get(entrance).map_or("?", String::as_str)
+        self.listeners.get(entrance).map_or("?", String::as_str)
     }
 
     fn opened(&self, connection: &Connection, id: &ConnectionId, subject: Option<&str>) {
@@ -185,14 +189,16 @@ impl Worker {
 
     /// A client has come in.
     pub(super) fn tell_opened(&mut self, key: Key, id: &ConnectionId, subject: Option<&str>) {
-        if let (Some(access), Some(connection)) = (&self.access, self.table.get(key)) {
-            access.opened(connection, id, subject);
+        if self.access.wanted
+            && let Some(connection) = self.table.get(key)
+        {
+            self.access.opened(connection, id, subject);
         }
     }
 
     /// A connection is gone.
     pub(super) fn tell_closed(&self, connection: &Connection) {
-        if self.access.is_some() {
+        if self.access.wanted {
             let story = &connection.story;
             let id = (story.number > 0).then(|| self.id(story.number));
             Access::closed(connection.peer, id, story, connection.bytes(), self.now);
@@ -201,7 +207,7 @@ impl Worker {
 
     /// A client was turned away before it had a connection to speak of.
     pub(super) fn tell_turned_away(&self, peer: Peer, refusal: Refusal) {
-        if self.access.is_some() {
+        if self.access.wanted {
             let mut story = Story::new(self.now);
             story.ends(refusal.ending());
             Access::closed(peer, None, &story, [0, 0], self.now);
@@ -210,7 +216,7 @@ impl Worker {
 
     /// The worker leaves with those that are still there.
     pub(super) fn tell_abandoned(&mut self) {
-        if self.access.is_none() {
+        if !self.access.wanted {
             return;
         }
         for key in self.table.keys() {

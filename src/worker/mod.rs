@@ -117,7 +117,7 @@ struct Worker {
     delays: Timers,
     limits: limits::Limits,
     pauses: Pauses,
-    access: Option<Access>,
+    access: Access,
     guests: Guests,
     pace: Option<Pace>,
     silence: Silence,
@@ -157,7 +157,7 @@ impl Worker {
         ignore(&[Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2])?;
         let signals = Signals::new(&[Signal::SIGTERM])?;
         let poller = Poller::new(512)?;
-        let access = config.log.access.then(|| Access::new(&entrances));
+        let access = Access::new(config.log.access, &entrances);
         let door = Door::open(&poller, entrances, LISTENERS, config.limits.max_connections, seat);
         let (header, handshake) = (millis(config.proxy.header_timeout), millis(config.tls.handshake_timeout));
         let entry = Entry::new(config.proxy.from.clone(), header, tls, handshake);
@@ -287,6 +287,10 @@ impl Worker {
                 }
                 Received::Message(ToWorker::Close) => self.close_all(),
                 Received::Message(ToWorker::Count) => self.tell_guests(),
+                Received::Message(ToWorker::Log(log)) => {
+                    crate::log::follow(log);
+                    self.access.wanted = log.access;
+                }
                 Received::Message(ToWorker::Abort) => return Ok(Some(exit::OK)),
                 Received::End => {
                     crate::error!(

@@ -1,5 +1,6 @@
 //! How the messages stand in packets: a tag, then words or text. Pure.
 use super::{MAX_PACKET, Message, ToArchiver, ToSupervisor, ToWorker, ToWriter};
+use crate::config::{Choice, Level, Log, LogFormat};
 use crate::ipc::link::{Link, Terms};
 use crate::ipc::report::Guest;
 use crate::sys::{AsRawFd, OwnedFd, RawFd};
@@ -57,15 +58,27 @@ impl Message for ToWriter {
 
 impl Message for ToWorker {
     fn encode(&self) -> (Vec<u8>, Vec<RawFd>) {
-        (vec![*self as u8], vec![])
+        let bytes = match self {
+            Self::Drain => vec![0],
+            Self::Close => vec![1],
+            Self::Abort => vec![2],
+            Self::Count => vec![3],
+            Self::Log(Log { level, format, access }) => vec![4, *level as u8, *format as u8, u8::from(*access)],
+        };
+        (bytes, vec![])
     }
 
     fn decode(bytes: &[u8], _: Vec<OwnedFd>) -> Option<Self> {
-        match bytes {
+        match *bytes {
             [0] => Some(Self::Drain),
             [1] => Some(Self::Close),
             [2] => Some(Self::Abort),
             [3] => Some(Self::Count),
+            [4, level, format, access @ 0..=1] => Some(Self::Log(Log {
+                level: choice(level, |level: Level| level as u8)?,
+                format: choice(format, |format: LogFormat| format as u8)?,
+                access: access == 1,
+            })),
             _ => None,
         }
     }
@@ -166,4 +179,9 @@ fn cut_to(text: &str, most: usize) -> &str {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The value of a choice that has this number.
+fn choice<C: Choice>(byte: u8, number: fn(C) -> u8) -> Option<C> {
+    C::NAMES.iter().map(|(_, value)| *value).find(|value| number(*value) == byte)
 }
