@@ -51,7 +51,7 @@ enum Command {
     Status {
         #[command(flatten)]
         daemon: DaemonPlace,
-        /// Show who is connected instead: the busiest connections
+        /// Show who is connected instead: the busiest connections, counted for a second
         #[arg(long)]
         connections: bool,
         /// Print it as one line of JSON

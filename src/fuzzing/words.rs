@@ -2,6 +2,7 @@
 use super::Input;
 use crate::ipc::command::{self, Incoming, Reply};
 use crate::ipc::control::{Message, ToArchiver, ToExporter, ToSupervisor, ToWorker, ToWriter};
+use crate::ipc::report::Guest;
 use crate::protocol::ids::ConnectionId;
 use crate::store::names::{Form, SegmentName, valid_prefix};
 use crate::store::parse::Record;
@@ -87,6 +88,8 @@ pub fn control(data: &[u8]) {
             Some(ToSupervisor::Failed { message: text, .. } | ToSupervisor::NotRotated(text))
                 if text.contains('\u{fffd}') || text.len() > 1000 => {}
             Some(ToSupervisor::Segment { name, .. }) if name.contains('\u{fffd}') || name.len() > 1000 => {}
+            Some(ToSupervisor::Guest(Guest { peer, connection, .. }))
+                if peer.contains('\u{fffd}') || connection.contains('\u{fffd}') || packet.len() > 1000 => {}
             decoded => exact(decoded, packet),
         },
     }

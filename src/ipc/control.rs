@@ -45,7 +45,7 @@ pub enum ToWorker {
     Close,
     /// Leave at once.
     Abort,
-    /// Name the busiest connections: [`ToSupervisor::Guest`] for each, and [`ToSupervisor::Counted`].
+    /// Name the busiest connections, counted for a second: [`ToSupervisor::Guest`] for each, and [`ToSupervisor::Counted`].
     Count,
     /// Log so from now on: a reload has changed it, and old connections may live long.
     Log(Log),
@@ -156,10 +156,12 @@ mod tests {
     #[test]
     fn a_guest_comes_back() {
         let (peer, connection) = ("[2001:db8::1]:5".to_owned(), "01JD9Z0Q4X".to_owned());
-        let guest = Guest { peer, connection, messages: 1, bytes: u64::MAX, seconds: 3 };
+        let (messages_per_second, bytes_per_second) = (5, 60);
+        let guest =
+            Guest { peer, connection, messages_per_second, bytes_per_second, messages: 1, bytes: u64::MAX, seconds: 3 };
         let (bytes, _) = ToSupervisor::Guest(guest.clone()).encode();
         assert!(matches!(ToSupervisor::decode(&bytes, vec![]), Some(ToSupervisor::Guest(back)) if back == guest));
-        assert!((0..25).all(|end| ToSupervisor::decode(&bytes[..end], vec![]).is_none()));
+        assert!((0..41).all(|end| ToSupervisor::decode(&bytes[..end], vec![]).is_none()));
     }
 
     #[test]

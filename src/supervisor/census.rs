@@ -8,8 +8,8 @@ use crate::ipc::control::{ToSupervisor, ToWorker};
 use crate::ipc::report::{Guest, MOST_GUESTS};
 use std::time::{Duration, Instant};
 
-/// How long the workers have.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the workers have. They count for a second.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What one worker has said.
 #[derive(Debug, Default)]

@@ -118,6 +118,8 @@ struct Worker {
     limits: limits::Limits,
     pauses: Pauses,
     access: Access,
+    /// Who is busiest is being counted.
+    sample: Option<census::Sample>,
     guests: Guests,
     pace: Option<Pace>,
     silence: Silence,
@@ -185,6 +187,7 @@ impl Worker {
             limits: limits::Limits::default(),
             pauses: Pauses::default(),
             access,
+            sample: None,
             guests: Guests::new(&config.limits, seat),
             pace: Pace::new(&config.limits, &admission, started),
             silence: Silence::of(&config.limits),
@@ -235,6 +238,7 @@ impl Worker {
                 }
             }
             self.expire();
+            self.end_sample();
             self.look_at_door();
             if !self.waiting.is_empty() && self.budget.is_open(self.now) {
                 self.waiting.release(&mut self.table, self.now);
@@ -286,7 +290,7 @@ impl Worker {
                     }
                 }
                 Received::Message(ToWorker::Close) => self.close_all(),
-                Received::Message(ToWorker::Count) => self.tell_guests(),
+                Received::Message(ToWorker::Count) => self.begin_sample(),
                 Received::Message(ToWorker::Log(log)) => {
                     crate::log::follow(log);
                     self.access.wanted = log.access;
@@ -373,7 +377,8 @@ impl Worker {
         }
         let waiting = (!self.waiting.is_empty()).then_some(self.now + WAIT_TICK);
         let timers = [&self.timers, &self.quiet, &self.delays].map(Timers::next);
-        let next = timers.into_iter().chain([self.door.wakes_at(), self.deadline, waiting]).flatten().min();
+        let sample = self.sample.as_ref().map(census::Sample::ends);
+        let next = timers.into_iter().chain([self.door.wakes_at(), self.deadline, waiting, sample]).flatten().min();
         Duration::from_millis(next.map_or(self.tick, |at| at.saturating_sub(self.now).clamp(1, self.tick)))
     }
 }

@@ -8,6 +8,9 @@ use crate::support::processes;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::Ordering::Relaxed;
 
 fn asked(daemon: &Daemon) -> (Value, String) {
     let ended = tell(daemon, &["status", "--connections", "--json"]);
@@ -46,6 +49,27 @@ fn the_busiest_come_first_and_one_that_hangs_is_named() {
         let peer = guest["peer"].as_str().unwrap();
         assert!(peers(&clients).contains(peer) && text.contains(peer), "{peer} in {text}");
     }
+    // Who sends now comes before those who have sent much.
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let (told, now) = std::thread::scope(|scope| {
+        let mut sender = TcpStream::connect(daemon.address).unwrap();
+        let now = sender.local_addr().unwrap().to_string();
+        sender.write_all(b"x\n").unwrap();
+        scope.spawn(|| {
+            while !over.load(Relaxed) {
+                sender.read_exact(&mut [0; 2]).unwrap();
+                sender.write_all(b"x\n").unwrap();
+            }
+            drop(sender);
+        });
+        let told = asked(&daemon).0;
+        over.store(true, Relaxed);
+        (told, now)
+    });
+    assert_eq!(told["busiest"][0]["peer"], now, "{told}");
+    let rates = [column(&told, "messages_per_second"), column(&told, "bytes_per_second")];
+    let others = rates.iter().flat_map(|rates| &rates[1..]);
+    assert!(rates.iter().all(|rates| rates[0] > 0) && others.sum::<u64>() == 0, "{told}");
     // One worker hangs: the others' connections are told within a moment, and which number is missing.
     let stopped = daemon.workers()[0];
     processes::signal(stopped, Signal::SIGSTOP);

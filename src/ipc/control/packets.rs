@@ -122,9 +122,10 @@ impl Message for ToSupervisor {
             Self::Full => (vec![9], vec![]),
             Self::Pruned => (vec![10], vec![]),
             Self::Guest(guest) => {
-                let words = [guest.messages, guest.bytes, guest.seconds].map(u64::to_le_bytes);
+                let Guest { messages_per_second, bytes_per_second, messages, bytes, seconds, .. } = *guest;
+                let words = [messages_per_second, bytes_per_second, messages, bytes, seconds].map(u64::to_le_bytes);
                 let names = format!("{}\n{}", guest.connection, guest.peer);
-                ([&[11], words.as_flattened(), cut_to(&names, MAX_PACKET - 25).as_bytes()].concat(), vec![])
+                ([&[11], words.as_flattened(), cut_to(&names, MAX_PACKET - 41).as_bytes()].concat(), vec![])
             }
             Self::Counted => (vec![12], vec![]),
             Self::Ask => (vec![13], vec![]),
@@ -149,13 +150,22 @@ impl Message for ToSupervisor {
             (9, []) => Some(Self::Full),
             (10, []) => Some(Self::Pruned),
             (11, rest) => {
-                let (words, names) = rest.split_at_checked(24)?;
+                let (words, names) = rest.split_at_checked(40)?;
                 let (words, []) = words.as_chunks::<8>() else { return None };
-                let &[messages, bytes, seconds] = words else { return None };
-                let [messages, bytes, seconds] = [messages, bytes, seconds].map(u64::from_le_bytes);
+                let words: [[u8; 8]; 5] = words.try_into().ok()?;
+                let [messages_per_second, bytes_per_second, messages, bytes, seconds] = words.map(u64::from_le_bytes);
                 let names = text(names);
                 let (connection, peer) = names.split_once('\n')?;
-                Some(Self::Guest(Guest { peer: peer.into(), connection: connection.into(), messages, bytes, seconds }))
+                let (connection, peer) = (connection.into(), peer.into());
+                Some(Self::Guest(Guest {
+                    peer,
+                    connection,
+                    messages_per_second,
+                    bytes_per_second,
+                    messages,
+                    bytes,
+                    seconds,
+                }))
             }
             (12, []) => Some(Self::Counted),
             (13, []) => Some(Self::Ask),

@@ -34,7 +34,11 @@ pub struct Guest {
     pub peer: String,
     /// The connection's id, as it stands in its records; empty: it has not come in yet.
     pub connection: String,
-    /// Messages received.
+    /// Messages received in a second, counted when it was asked.
+    pub messages_per_second: u64,
+    /// Bytes received in it.
+    pub bytes_per_second: u64,
+    /// Messages received since it was accepted.
     pub messages: u64,
     /// Bytes received.
     pub bytes: u64,
@@ -43,9 +47,10 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Who comes first has more messages, then more bytes.
+    /// Who comes first sends more messages now, then more bytes; of the quiet ones, who has sent more.
     pub fn busier_first(a: &Self, b: &Self) -> std::cmp::Ordering {
-        (b.messages, b.bytes).cmp(&(a.messages, a.bytes)).then_with(|| a.peer.cmp(&b.peer))
+        let rank = |guest: &Self| (guest.messages_per_second, guest.bytes_per_second, guest.messages, guest.bytes);
+        rank(b).cmp(&rank(a)).then_with(|| a.peer.cmp(&b.peer))
     }
 }
 

@@ -22,11 +22,13 @@ pub fn status(report: &Report) -> String {
 
 /// Connections, the busiest first.
 pub fn guests(guests: &[Guest]) -> String {
-    let mut table = vec![["peer", "connection", "open", "messages", "a second", "bytes"].map(str::to_owned)];
+    let heads = ["peer", "connection", "messages/s", "bytes/s", "open", "messages", "bytes"];
+    let mut table = vec![heads.map(str::to_owned)];
     for guest in guests {
-        let rate = guest.messages / guest.seconds.max(1);
-        let [messages, rate, bytes] = [guest.messages, rate, guest.bytes].map(|count| count.to_string());
-        table.push([printable(&guest.peer), printable(&guest.connection), time(guest.seconds), messages, rate, bytes]);
+        let counts = [guest.messages_per_second, guest.bytes_per_second, guest.messages, guest.bytes];
+        let [rate, flow, messages, bytes] = counts.map(|count| count.to_string());
+        let [peer, connection] = [&guest.peer, &guest.connection].map(|text| printable(text));
+        table.push([peer, connection, rate, flow, time(guest.seconds), messages, bytes]);
     }
     aligned(&table)
 }
