@@ -108,8 +108,8 @@ fn without_it_nothing_is_told() {
 #[test]
 fn each_end_has_its_reason() {
     let mut daemon = setup()
-        .set("limits.first-message-timeout", "300ms")
-        .set("limits.idle-timeout", "700ms")
+        .set("limits.first-message-timeout", "3s")
+        .set("limits.idle-timeout", "5s")
         .set("limits.max-connections-per-ip", 2)
         .set("server.max-message-size", "1KiB")
         .start();
@@ -191,8 +191,11 @@ fn a_stop_that_does_not_wait() {
         fill(&mut stream);
         daemon.stop();
         // On a disk that hangs a worker hangs in its log, too, and is killed after a second: nobody can tell of the end then.
-        if attempt < 5 && lines(&daemon, "worker-late").len() > late {
-            eprintln!("attempt {attempt}: the worker was killed for being late; once more");
+        let killed = lines(&daemon, "worker-late").len() > late;
+        // And it may have been the disk, not the client, that stood still.
+        let had_all = || reason(&daemon, &own) == "shutdown";
+        if attempt < 5 && (killed || had_all()) {
+            eprintln!("attempt {attempt}: the disk hangs; once more");
             daemon.start_again();
             continue;
         }
@@ -209,7 +212,7 @@ fn fill(stream: &mut TcpStream) {
     let message = b"a short one\n".repeat(5000);
     let began = Instant::now();
     let mut last = began;
-    while last.elapsed() < Duration::from_millis(500) {
+    while last.elapsed() < Duration::from_secs(2) {
         match stream.write(&message) {
             Ok(_) => last = Instant::now(),
             Err(_) => std::thread::yield_now(),

@@ -100,11 +100,17 @@ impl Scene {
 
     /// The first line of an event that comes.
     fn hear(&mut self, event: &str) -> Fields {
+        self.hear_of("", event)
+    }
+
+    /// Of a role that begins with `role`.
+    fn hear_of(&mut self, role: &str, event: &str) -> Fields {
         let mut found = None;
         wait_until(DEADLINE, event, || {
             found = self
                 .listen()
                 .iter()
+                .filter(|fields| fields.get("ECHOSTORED_ROLE").is_some_and(|is| is.starts_with(role)))
                 .find(|fields| fields.get("ECHOSTORED_EVENT").is_some_and(|is| is == event))
                 .cloned();
             found.is_some()
@@ -230,7 +236,7 @@ fn a_journal_that_does_not_read_stops_nobody() {
     }
     scene.listen();
     scene.say_too_much();
-    let told = scene.hear("lines-dropped");
+    let told = scene.hear_of("worker", "lines-dropped");
     assert!(told["MESSAGE"].ends_with("the journal did not take them"), "{told:?}");
     assert!(told["ECHOSTORED_LINES"].parse::<usize>().unwrap() >= 20, "{told:?}");
     scene.stop();

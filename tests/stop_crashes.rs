@@ -9,7 +9,7 @@ use support::{DEADLINE, processes, wait_until};
 
 #[test]
 fn a_crash_in_a_stop_is_told_and_an_orderly_end_is_not() {
-    let mut daemon = Setup::default().set("server.workers", 2).start();
+    let mut daemon = Setup::default().set("server.workers", 2).set("server.shutdown-timeout", "60s").start();
     wait_until(DEADLINE, "the archiver", || daemon.log().contains("looks after closed files"));
     let (archiver, worker) = (daemon.roles("archiver")[0], daemon.workers()[0]);
     // So that they are there when the stop begins.

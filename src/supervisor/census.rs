@@ -1,7 +1,7 @@
 //! Who is connected: asked of the workers when a command asks, gathered as they answer.
 //!
-//! Promise: a worker names so many at most, and only when asked; one that does not answer delays the command for a moment,
-//! and nobody else.
+//! Promise: a worker names so many at most, and only when asked; one that does not answer delays the command for some
+//! seconds, and nobody else.
 use super::Supervisor;
 use crate::ipc::command::Reply;
 use crate::ipc::control::{ToSupervisor, ToWorker};
@@ -9,7 +9,7 @@ use crate::ipc::report::{Guest, MOST_GUESTS};
 use std::time::{Duration, Instant};
 
 /// How long the workers have. They count for a second.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What one worker has said.
 #[derive(Debug, Default)]
@@ -41,6 +41,11 @@ impl Census {
         true
     }
 
+    /// It was not there when the others were asked.
+    fn is_newer(&self) -> bool {
+        self.gathering.is_none()
+    }
+
     fn since(&self, asked: Instant) -> Option<&[Guest]> {
         self.done.as_ref().filter(|(at, _)| *at >= asked).map(|(_, guests)| guests.as_slice())
     }
@@ -62,6 +67,7 @@ impl Supervisor {
         for worker in self.workers.iter().filter(|worker| worker.ready) {
             match worker.census.since(asked) {
                 Some(guests) => busiest.extend_from_slice(guests),
+                None if worker.census.is_newer() => {}
                 None if overdue => missing.push(worker.number),
                 None => return None,
             }
@@ -81,7 +87,8 @@ mod tests {
         let (mut census, now) = (Census::default(), Instant::now());
         let guest = || ToSupervisor::Guest(Guest::default());
         assert!(!census.take(&guest(), now) && !census.take(&ToSupervisor::Counted, now));
-        assert!(census.begin() && !census.begin());
+        assert!(census.is_newer());
+        assert!(census.begin() && !census.begin() && !census.is_newer());
         for _ in 0..MOST_GUESTS {
             assert!(census.take(&guest(), now));
         }

@@ -32,7 +32,7 @@ impl Sample {
         let [messages, bytes] = known.and_then(|at| self.before.get(at)).map_or([0; 2], |(_, before)| *before);
         let span = now.saturating_sub(self.began).max(1);
         [counts[0].saturating_sub(messages), counts[1].saturating_sub(bytes)]
-            .map(|more| more.saturating_mul(1000) / span)
+            .map(|more| more.saturating_mul(1000).saturating_add(span / 2) / span)
     }
 }
 
@@ -116,6 +116,7 @@ mod tests {
         assert_eq!(sample.ends(), 1500);
         assert_eq!(sample.rates(key(1), [30, 500], 1500), [20, 400]);
         assert_eq!(sample.rates(key(4), [7, 70], 1500), [0, 0]);
+        assert_eq!(sample.rates(key(4), [8, 80], 1503), [1, 10], "rounded");
         assert_eq!(sample.rates(key(4), [27, 90], 2500), [10, 10]);
         // Newer ones: at another place, or at a place that another one had.
         assert_eq!(sample.rates(key(2), [5, 50], 1500), [5, 50]);

@@ -23,7 +23,7 @@ pub fn connect_from(ip: &str, to: SocketAddr) -> TcpStream {
 
 /// Sends until nothing more goes in for a while, or the daemon closes; it never reads.
 pub fn push(mut stream: &TcpStream, bytes: &[u8]) {
-    stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
     while stream.write_all(bytes).is_ok() {}
 }
 
@@ -54,8 +54,8 @@ fn limits(home: &Home) -> (Setup, SocketAddr) {
         .set("limits.max-connections", 12)
         .set("limits.max-connections-per-ip", 3)
         .set("limits.max-rate-per-ip", 1000)
-        .set("limits.idle-timeout", "2s")
-        .set("limits.first-message-timeout", "1s")
+        .set("limits.idle-timeout", "10s")
+        .set("limits.first-message-timeout", "5s")
         .set("limits.write-timeout", "1s")
         .set("tls.listen", vec![tls.to_string()])
         .set("tls.certificate", pair.certificate.to_str().unwrap())
