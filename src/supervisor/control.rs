@@ -12,6 +12,7 @@ use super::{CONTROL, Supervisor, census};
 use crate::config::Control as Settings;
 use crate::exit::{self, Fatal};
 use crate::ipc::command::{Reply, Request};
+use crate::ipc::scoreboard::Count;
 use crate::log::Limiter;
 use crate::sys::AsFd;
 use crate::sys::poll::{Event, Interest, Poller};
@@ -218,6 +219,10 @@ impl Supervisor {
     fn no_rotation(&self) -> String {
         let why = match (&self.rotations.trouble, &self.writer) {
             (Some(trouble), _) => trouble.as_str(),
+            (None, Some(writer)) if writer.scoreboard.get(Count::Full) > 0 => "the disk is full",
+            (None, Some(_)) if self.hanging(Instant::now()).iter().any(|role| role == "writer") => {
+                "the writer stands still"
+            }
             (None, Some(writer)) if writer.ready => "the writer does not say why, its log may",
             (None, _) => "the writer is just being replaced",
         };

@@ -319,7 +319,8 @@ impl Supervisor {
 
     fn all_ready(&self) -> bool {
         let ready = self.current_workers().filter(|worker| worker.ready).count();
-        self.writer.as_ref().is_some_and(|writer| writer.ready) && ready == self.wanted_workers
+        // One that is to go does not work by the new configuration.
+        self.writer.as_ref().is_some_and(|writer| writer.ready && !writer.retiring) && ready == self.wanted_workers
     }
 
     fn current_workers(&self) -> impl Iterator<Item = &crew::Worker> {

@@ -84,7 +84,7 @@ impl Supervisor {
     }
 
     /// Workers, and the writer, whose loop has not turned for [`HANGS`], by their titles.
-    fn hanging(&self, now: Instant) -> Vec<String> {
+    pub(super) fn hanging(&self, now: Instant) -> Vec<String> {
         let hangs = |board: &Scoreboard| {
             let turned = board.moment(Count::Turned);
             turned.is_some_and(|turned| now.saturating_duration_since(turned).as_millis() >= u128::from(HANGS))
@@ -101,6 +101,10 @@ impl Supervisor {
         let writerless = self.writer.as_ref().is_none_or(|writer| !writer.ready);
         let orphaned = self.orphaned_bytes() > 0;
         self.ground.control.ledger.note(writerless, orphaned, now);
+        if self.was_ready && self.stop.is_none() {
+            let report = self.report(now);
+            self.ground.control.ledger.note_trouble(!report.health.is_empty(), !report.hanging.is_empty(), now);
+        }
         if self.was_ready && self.notify.wanted() {
             let line = line(&self.figures(self.ground.control.ledger.rates.messages, now));
             self.notify.status(&line);

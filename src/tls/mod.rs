@@ -106,6 +106,7 @@ fn read(name: &str, pem: &Pem) -> Result<Vec<u8>, Fatal> {
                 std::io::ErrorKind::PermissionDenied => {
                     "; the daemon's user must be able to read it, or pass it as a credential (LoadCredential=)"
                 }
+                std::io::ErrorKind::NotFound => "; put it there, or give its path",
                 _ => "",
             };
             Err(Fatal::new(exit::CONFIG, format!("cannot read {name} {shown}: {error}{remedy}")))

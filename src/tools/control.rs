@@ -51,7 +51,7 @@ pub fn run(request: Request, socket: Option<PathBuf>, config: &Path, shown: Show
 pub fn place(socket: Option<PathBuf>, config: &Path) -> Result<PathBuf, Fatal> {
     let configured = || match config::load_control(config) {
         Ok(control) => Ok(command::place(&control)),
-        Err(error) => Err(Fatal::new(exit::CONFIG, format!("{error}, or the daemon's socket with --socket PATH"))),
+        Err(error) => Err(Fatal::new(exit::CONFIG, format!("{error}; or give the daemon's socket with --socket PATH"))),
     };
     socket.map_or_else(configured, Ok)
 }

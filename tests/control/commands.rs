@@ -236,3 +236,28 @@ fn what_takes_too_long_is_told() {
     daemon.stop();
     checker::check(&daemon.store(), Format::Text, &histories, Expect::default());
 }
+
+/// A configuration is in force when the writer works by it, too; and of a file that does not come the reason is told.
+#[test]
+fn a_writer_that_stands_still_is_waited_for_and_named() {
+    let mut daemon = Setup::default().start();
+    let histories = store(&daemon, 1, 3);
+    let writer = daemon.writer();
+    processes::signal(writer, Signal::SIGSTOP);
+    wait_until(DEADLINE, "it is noticed", || status(&daemon)["hanging"] == serde_json::json!(["writer"]));
+    let old = live(&daemon);
+    daemon.reconfigure(|setup| setup.set("log.level", "debug"));
+    let (rotate, reload) = (connect(&socket(&daemon), b"rotate\n"), connect(&socket(&daemon), b"reload\n"));
+    for (reply, words) in [(hear(rotate), "the writer stands still"), (hear(reload), "its processes do not serve")] {
+        assert_eq!((&reply["ok"], &reply["code"]), (&Value::Bool(false), &Value::from(1)), "{reply}");
+        assert!(reply["error"].as_str().unwrap().contains(words), "{reply}");
+    }
+    assert!(!daemon.log().contains("is in force"), "{}", daemon.log());
+    processes::signal(writer, Signal::SIGCONT);
+    wait_until(DEADLINE, "readiness and a new file", || live(&daemon) != old && status(&daemon)["ready"] == true);
+    assert!(daemon.log().contains("is in force"), "{}", daemon.log());
+    assert_ne!(daemon.writer(), writer);
+    daemon.remember();
+    daemon.stop();
+    checker::check(&daemon.store(), Format::Text, &histories, Expect::default());
+}

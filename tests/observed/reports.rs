@@ -24,7 +24,7 @@ pub fn troubles() -> BTreeSet<String> {
         trouble.map(|(field, _)| format!("{role}.{field}")).collect::<Vec<_>>()
     };
     let deaths = roles.map(|(role, _)| format!("restarts.{role}"));
-    roles.into_iter().flat_map(of).chain(deaths).collect()
+    roles.into_iter().flat_map(of).chain(deaths).chain(["outages", "hangs"].map(str::to_owned)).collect()
 }
 
 /// Every leaf of a report in which everything is there.

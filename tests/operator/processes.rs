@@ -82,7 +82,15 @@ fn the_writer_is_stopped() {
     is_said(&daemon, "role-hangs", 1, &["the writer (", "has not moved for 1", "kill -CONT"]);
     processes::signal(writer, Signal::SIGCONT);
     load.progress(1_000);
-    until_sound(&daemon, "after");
+    until(&daemon, "after", |view| {
+        let (outages, hangs) = (view.metric("echostored_outages_total"), view.metric("echostored_hangs_total"));
+        vec![
+            ("healthy", view.is_sound(true)),
+            ("remembered", view.number("/outages") == 1 && view.number("/hangs") == 1),
+            ("in the metrics", outages == 1.0 && hangs == 1.0),
+            ("when", view.field("/last/outages").is_string() && view.row("outages").contains(" ago (")),
+        ]
+    });
     until_said(&daemon, "role-goes-on", 1);
     is_said(&daemon, "role-goes-on", 1, &["the writer (", "goes on, after"]);
     assert_eq!(load.broken(), 0);

@@ -78,8 +78,16 @@ fn no_store_and_a_truncated_segment() {
         assert_eq!((code, complaint.lines().count()), (1, 1), "{length}: {complaint}");
         assert!(complaint.starts_with("messages-0000000001-20261122T084200Z.log.zst: cannot read: "), "{complaint}");
         assert!(out.ends_with(&(line(2001) + &line(2002))), "the other segment is printed");
-        let (code, _, complaint) = said(&run(&store, &["tail", "-n", "1000"]));
-        assert_eq!((code, complaint.lines().count()), (1, 1), "{length}: {complaint}");
+        // What can be read is printed: it is looked back as far as that.
+        for (arguments, printed) in [
+            (&["tail", "-n", "1000"][..], line(2001) + &line(2002)),
+            (&["tail", "--grep", "A-2002|hello"], line(2001) + &line(2002)),
+            (&["tail", "--grep", "nothing"], String::new()),
+        ] {
+            let (code, out, complaint) = said(&run(&store, arguments));
+            assert_eq!((code, out, complaint.lines().count()), (1, printed, 1), "{length}: {complaint}");
+            assert!(complaint.contains("cannot read: ") && complaint.contains("before it is left out"), "{complaint}");
+        }
         let (code, _, complaint) = said(&run(&store, &["cat", "--from", "0000000000000abc:1:50000"]));
         assert_eq!((code, complaint.lines().count()), (1, 1), "{length}: {complaint}");
     }

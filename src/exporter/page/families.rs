@@ -43,6 +43,8 @@ pub const FAMILIES: &[Family] = &[
     family("role_landlock_abi", None, Gauge, &["role", "worker"], "Version of Landlock whose rules are in force; 0: none, as for the supervisor", |r| roles(r, |c| Some(u64::from(c.sandbox.landlock)))),
     family("restarts", None, Counter, &["role"], "Deaths of processes that nobody had asked for", |r| each("role", [
         ("worker", r.restarts.workers), ("writer", r.restarts.writer), ("archiver", r.restarts.archiver), ("exporter", r.restarts.exporter)])),
+    family("outages", None, Counter, &[], "Times that the daemon was not healthy, from the first readiness to the stop", |r| one(r.outages)),
+    family("hangs", None, Counter, &[], "Times that a worker or the writer stood still for ten seconds", |r| one(r.hangs)),
     family("log_lines_dropped", None, Counter, &[], "Lines for the log that were lost, since nobody took them", |r| one(r.log_lines_dropped)),
     family("last_trouble_timestamp", SECONDS, Gauge, &["counter"], "When a counter that tells of trouble was last added to, by its name in the status, in seconds since 1970; absent: never", troubles),
     family("workers", None, Gauge, &["state"], "Workers of all generations", states),

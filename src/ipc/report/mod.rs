@@ -104,6 +104,10 @@ pub struct Report {
     pub retention: String,
     /// Deaths of processes that nobody had asked for.
     pub restarts: Restarts,
+    /// Times that `health` was not ok, from the first readiness to the stop. Looked at once a second.
+    pub outages: u64,
+    /// Times that a worker or the writer stood still for ten seconds.
+    pub hangs: u64,
     /// Lines for the log that were lost, since nobody took them.
     pub log_lines_dropped: u64,
     /// Counters that tell of trouble, as `workers.oversize` and `restarts.writer`: when each was last added to.

@@ -101,6 +101,22 @@ pub struct Rates {
     pub bytes: u64,
 }
 
+/// Trouble that lasts: how often it began, and when it was there last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lasting {
+    pub count: u64,
+    there: bool,
+    last: Option<Instant>,
+}
+
+impl Lasting {
+    fn note(&mut self, there: bool, now: Instant) {
+        self.count += u64::from(there && !self.there);
+        self.there = there;
+        self.last = if there { Some(now) } else { self.last };
+    }
+}
+
 /// What is known of the dead, and how fast it goes.
 #[derive(Debug)]
 pub struct Ledger {
@@ -113,6 +129,10 @@ pub struct Ledger {
     worker_restarts: BTreeMap<usize, u64>,
     /// The last deaths, by what counts them.
     deaths: BTreeMap<&'static str, Instant>,
+    /// Times that the daemon was not healthy.
+    pub outages: Lasting,
+    /// Times that processes stood still.
+    pub hangs: Lasting,
     /// Since when no writer has stored, as far as it was looked.
     pub writerless: Option<Instant>,
     /// Since when dead workers' pipes have not been empty.
@@ -133,6 +153,8 @@ impl Ledger {
             restarts: Restarts::default(),
             worker_restarts: BTreeMap::new(),
             deaths: BTreeMap::new(),
+            outages: Lasting::default(),
+            hangs: Lasting::default(),
             writerless: None,
             orphaned: None,
             measured: now,
@@ -146,6 +168,12 @@ impl Ledger {
         let since = |was: Option<Instant>, is: bool| is.then(|| was.unwrap_or(now));
         self.writerless = since(self.writerless, writerless);
         self.orphaned = since(self.orphaned, orphaned);
+    }
+
+    /// What a look at all of it found.
+    pub fn note_trouble(&mut self, ill: bool, hanging: bool, now: Instant) {
+        self.outages.note(ill, now);
+        self.hangs.note(hanging, now);
     }
 
     /// Seconds since the start.
@@ -177,9 +205,11 @@ impl Ledger {
         self.deaths.insert(name, now);
     }
 
-    /// When a role died last, by its name among the troubles, `restarts.writer`.
-    pub fn last_deaths(&self) -> impl Iterator<Item = (String, Instant)> {
-        self.deaths.iter().map(|(name, last)| ((*name).to_owned(), *last))
+    /// What no role counts of itself, by its name among the troubles (`restarts.writer`, `outages`): when it was last.
+    pub fn last_by_us(&self) -> impl Iterator<Item = (String, Instant)> {
+        let lasting = [("outages", self.outages.last), ("hangs", self.hangs.last)];
+        let lasting = lasting.into_iter().filter_map(|(name, last)| Some((name, last?)));
+        self.deaths.iter().map(|(name, last)| (*name, *last)).chain(lasting).map(|(name, last)| (name.to_owned(), last))
     }
 
     /// How often that happened to the worker of this number.
@@ -240,13 +270,13 @@ mod tests {
     #[test]
     fn the_last_death_of_each_role_is_kept() {
         let mut ledger = Ledger::new();
-        assert_eq!(ledger.last_deaths().count(), 0);
+        assert_eq!(ledger.last_by_us().count(), 0);
         let [first, second] = [1, 2].map(|seconds| ledger.born + Duration::from_secs(seconds));
         ledger.mourn_worker(2, first);
         ledger.mourn_worker(1, second);
         ledger.mourn(Of::Exporter, first);
         let expected = [("restarts.exporter", first), ("restarts.workers", second)];
-        assert_eq!(ledger.last_deaths().collect::<Vec<_>>(), expected.map(|(name, at)| (name.to_owned(), at)));
+        assert_eq!(ledger.last_by_us().collect::<Vec<_>>(), expected.map(|(name, at)| (name.to_owned(), at)));
         assert_eq!(ledger.restarts, Restarts { workers: 2, exporter: 1, ..Restarts::default() });
         assert_eq!((ledger.restarts_of(1), ledger.restarts_of(3)), (1, 0));
     }
@@ -269,5 +299,19 @@ mod tests {
         assert!(!ledger.is_due(ledger.measured) && ledger.is_due(later));
         ledger.measure(&WriterCounts { messages: 5000, bytes: 25, ..WriterCounts::default() }, later);
         assert_eq!(ledger.rates, Rates { messages: 2000, bytes: 10 });
+    }
+
+    #[test]
+    fn what_lasts_is_counted_once_and_its_time_goes_on() {
+        let (mut lasting, begin) = (Lasting::default(), Instant::now());
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        lasting.note(false, begin);
+        assert_eq!(lasting, Lasting::default());
+        [1, 2, 3].into_iter().for_each(|second| lasting.note(true, after(second)));
+        assert_eq!((lasting.count, lasting.last), (1, Some(after(3))));
+        lasting.note(false, after(4));
+        assert_eq!((lasting.count, lasting.last), (1, Some(after(3))));
+        lasting.note(true, after(5));
+        assert_eq!((lasting.count, lasting.last), (2, Some(after(5))));
     }
 }

@@ -169,6 +169,7 @@ fn troubles(report: &Report) -> String {
     // By the names of `last`: `workers.oversize`, `restarts.writer`.
     let mut counts = serde_json::to_value(report.totals).unwrap_or_default();
     counts["restarts"] = serde_json::to_value(report.restarts).unwrap_or_default();
+    (counts["outages"], counts["hangs"]) = (report.outages.into(), report.hangs.into());
     let count =
         |name: &str| counts.pointer(&format!("/{}", name.replace('.', "/"))).and_then(Value::as_u64).unwrap_or(0);
     let mut table = vec![["trouble", "count", "last"].map(str::to_owned)];

@@ -18,23 +18,23 @@ const BLOCK: usize = 256 << 10;
 /// Whether a line is wanted.
 type IsWanted<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
 
-/// The place behind which `wanted` records stand that are selected, or all there are; `None`: there is no segment.
+/// Where the last records begin.
+#[derive(Debug)]
+pub struct Last {
+    /// `None`: there is no segment.
+    pub place: Option<Place>,
+    /// Why it was not looked further back: the segment that cannot be read. The place is behind it.
+    pub unread: Option<String>,
+}
+
+/// The place behind which `wanted` records stand that are selected, or all there are.
 ///
 /// # Errors
-/// As `read(2)`, or a compressed segment is damaged; with the segment's name.
-pub fn place_of_last(
-    index: &Index,
-    facts: &Facts,
-    selection: &Selection,
-    wanted: u64,
-) -> Result<Option<Place>, (String, io::Error)> {
-    let named = |name: &SegmentName| {
-        let name = name.build();
-        move |error| (name.clone(), error)
-    };
-    let failures = index.failures(facts).map_err(|error| ("the store's notes".to_owned(), error))?;
+/// The store's notes cannot be read.
+pub fn place_of_last(index: &Index, facts: &Facts, selection: &Selection, wanted: u64) -> io::Result<Last> {
+    let failures = index.failures(facts)?;
     let mut left = wanted;
-    let mut place = None;
+    let (mut place, mut unread) = (None, None);
     // Behind the last one with bytes there is nothing, and while a rotation goes on it is the one that grows.
     let mut seen_bytes = false;
     for name in index.segments.iter().rev() {
@@ -54,11 +54,19 @@ pub fn place_of_last(
                 }
             }
             Err(OpenError::Gone) => {}
-            Err(OpenError::Io(error)) => return Err(named(name)(error)),
-            Err(_) => return Err(named(name)(io::ErrorKind::InvalidData.into())),
+            // Printing says what is wrong with the first one.
+            Err(_) if place.is_none() => {
+                place = Some(Place { sequence: name.sequence, offset: 0 });
+                break;
+            }
+            Err(error) => {
+                unread =
+                    Some(format!("{}: cannot read: {error}; what is in it and before it is left out", name.build()));
+                break;
+            }
         }
     }
-    Ok(place)
+    Ok(Last { place, unread })
 }
 
 /// Where the last `wanted` selected records of one segment begin, and how many they are.

@@ -183,8 +183,12 @@ fn session<O: Write, C: Write>(
     let place = match cursor {
         Some(cursor) => Some(placed(cursor, store)?),
         None => match request.last {
-            Some(wanted) => last::place_of_last(&index, &facts, &show.selection, wanted)
-                .map_err(|(name, error)| Fatal::new(exit::FAILED, format!("cannot read {name}: {error}")))?,
+            Some(wanted) => {
+                let last = last::place_of_last(&index, &facts, &show.selection, wanted)
+                    .map_err(|error| Fatal::new(exit::FAILED, format!("cannot read the store's notes: {error}")))?;
+                last.unread.iter().for_each(|unread| show.fail(format_args!("{unread}")));
+                last.place
+            }
             None => None,
         },
     };

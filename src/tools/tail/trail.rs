@@ -112,6 +112,8 @@ impl Trail {
                 Ok(())
             }
             Err(OpenError::Gone) => Ok(()),
+            // Said when its turn comes.
+            Err(OpenError::Io(_)) if offset == 0 => Ok(()),
             Err(OpenError::Beyond(length)) => Err(refused(place, &format!("that segment has {length} bytes"))),
             Err(OpenError::InLine) => Err(refused(place, "no record begins there")),
             Err(OpenError::Io(error)) => {

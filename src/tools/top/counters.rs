@@ -42,6 +42,8 @@ pub fn sections(sample: &Sample) -> Vec<Section> {
         row("writer died", report.restarts.writer, "restarts.writer"),
         row("archiver died", report.restarts.archiver, "restarts.archiver"),
         row("exporter died", report.restarts.exporter, "restarts.exporter"),
+        row("outages", report.outages, "outages"),
+        row("hangs", report.hangs, "hangs"),
         row("log lines dropped", report.log_lines_dropped, ""),
     ];
     sections.push(Section { name: "daemon", rows });
@@ -61,7 +63,7 @@ mod tests {
         let sections = sections(&Sample { report, ..Sample::default() });
         let numbers: Vec<usize> = sections.iter().map(|section| section.rows.len()).collect();
         let roles = [WorkerCounts::FIELDS.len(), WriterCounts::FIELDS.len(), ArchiverCounts::FIELDS.len()];
-        let fields = [&roles[..], &[ExporterCounts::FIELDS.len(), 5]].concat();
+        let fields = [&roles[..], &[ExporterCounts::FIELDS.len(), 7]].concat();
         assert_eq!(numbers, fields);
         assert!(sections[0].rows.contains(&("timed out".into(), "7".into(), "08:41:00".into())));
     }
