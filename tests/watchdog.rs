@@ -266,16 +266,17 @@ fn a_recovery_that_hangs_gets_none() {
 #[test]
 fn a_long_drain_gets_more_time() {
     let setup = watched().set("server.shutdown-timeout", "60s");
-    let Some((shim, mut daemon)) = over_shim("writer:pwritev:delay=600:0", setup) else { return };
+    let Some((shim, mut daemon)) = over_shim("writer:pwritev:delay=1500:0", setup) else { return };
     let shape = Shape { window: 40, smallest: 30_000, largest: 60_000, on_break: OnBreak::Leave, ..Shape::default() };
     let load = Load::start(daemon.address, shape);
     await_feeds(&daemon, 1);
     assert!(extensions(&daemon).is_empty());
     shim.arm(true);
-    wait_until(DEADLINE, "a slow write", || shim.fired() > 0);
+    // Meanwhile the pipes fill: several writes are left to do.
+    wait_until(DEADLINE, "slow writes", || shim.fired() >= 3);
     daemon.remember();
     daemon.signal(Signal::SIGTERM);
-    assert_eq!(daemon.wait_exit(DEADLINE), 0);
+    assert_eq!(daemon.wait_exit(3 * DEADLINE), 0);
     let stopping = times(&daemon, "STOPPING=1")[0];
     let (extended, fed) = (extensions(&daemon), times(&daemon, FEED));
     println!("asked for time {} times in a stop of {:.1?}", extended.len(), stopping.elapsed());
