@@ -65,7 +65,8 @@ impl Writer {
     }
 
     fn tell_refusing(&mut self, code: i32) {
-        if self.room.refusing.is_some() {
+        // One that was not told, since it comes and goes, is told once it lasts.
+        if self.room.refusing == Some(true) {
             return;
         }
         let now = u64::try_from(clock::now_seconds()).unwrap_or(0);
