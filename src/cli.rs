@@ -75,7 +75,7 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
-    /// Have the running daemon take up its configuration again; returns when the new workers serve
+    /// Have the running daemon take up its configuration again; returns when all serve by it
     ///
     /// Connections go on. A configuration with a mistake changes nothing: the mistake is printed with its file, line and
     /// column, and the exit code is 78. Prints only warnings.

@@ -101,13 +101,15 @@ impl Supervisor {
         let writerless = self.writer.as_ref().is_none_or(|writer| !writer.ready);
         let orphaned = self.orphaned_bytes() > 0;
         self.ground.control.ledger.note(writerless, orphaned, now);
-        if self.was_ready && self.stop.is_none() {
-            let report = self.report(now);
+        if !self.was_ready {
+            return;
+        }
+        let report = self.report(now);
+        if self.stop.is_none() {
             self.ground.control.ledger.note_trouble(!report.health.is_empty(), !report.hanging.is_empty(), now);
         }
-        if self.was_ready && self.notify.wanted() {
-            let line = line(&self.figures(self.ground.control.ledger.rates.messages, now));
-            self.notify.status(&line);
+        if self.notify.wanted() {
+            self.notify.status(&report.status);
         }
     }
 }
